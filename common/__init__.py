@@ -1,0 +1,1 @@
+"""What coordinator and node share, and nothing else."""

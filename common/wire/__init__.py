@@ -1,0 +1,1 @@
+"""The node link's messages and methods."""

@@ -1,0 +1,408 @@
+from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class NodeEvent(_message.Message):
+    __slots__ = ("hello", "report", "prepared", "task", "deploy", "log")
+    HELLO_FIELD_NUMBER: _ClassVar[int]
+    REPORT_FIELD_NUMBER: _ClassVar[int]
+    PREPARED_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    DEPLOY_FIELD_NUMBER: _ClassVar[int]
+    LOG_FIELD_NUMBER: _ClassVar[int]
+    hello: Hello
+    report: NodeReport
+    prepared: Prepared
+    task: TaskStatus
+    deploy: DeployStatus
+    log: LogChunk
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., report: _Optional[_Union[NodeReport, _Mapping]] = ..., prepared: _Optional[_Union[Prepared, _Mapping]] = ..., task: _Optional[_Union[TaskStatus, _Mapping]] = ..., deploy: _Optional[_Union[DeployStatus, _Mapping]] = ..., log: _Optional[_Union[LogChunk, _Mapping]] = ...) -> None: ...
+
+class Hello(_message.Message):
+    __slots__ = ("protocol", "release", "node_time", "report", "held", "deployed")
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
+    NODE_TIME_FIELD_NUMBER: _ClassVar[int]
+    REPORT_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    DEPLOYED_FIELD_NUMBER: _ClassVar[int]
+    protocol: int
+    release: str
+    node_time: float
+    report: NodeReport
+    held: _containers.RepeatedCompositeFieldContainer[HeldUpdate]
+    deployed: _containers.RepeatedCompositeFieldContainer[DeployStatus]
+    def __init__(self, protocol: _Optional[int] = ..., release: _Optional[str] = ..., node_time: _Optional[float] = ..., report: _Optional[_Union[NodeReport, _Mapping]] = ..., held: _Optional[_Iterable[_Union[HeldUpdate, _Mapping]]] = ..., deployed: _Optional[_Iterable[_Union[DeployStatus, _Mapping]]] = ...) -> None: ...
+
+class NodeReport(_message.Message):
+    __slots__ = ("datasets", "approvals", "environments", "slots", "cpus", "memory_mib", "sandbox", "serving")
+    DATASETS_FIELD_NUMBER: _ClassVar[int]
+    APPROVALS_FIELD_NUMBER: _ClassVar[int]
+    ENVIRONMENTS_FIELD_NUMBER: _ClassVar[int]
+    SLOTS_FIELD_NUMBER: _ClassVar[int]
+    CPUS_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_MIB_FIELD_NUMBER: _ClassVar[int]
+    SANDBOX_FIELD_NUMBER: _ClassVar[int]
+    SERVING_FIELD_NUMBER: _ClassVar[int]
+    datasets: _containers.RepeatedCompositeFieldContainer[DatasetOffer]
+    approvals: _containers.RepeatedCompositeFieldContainer[Approval]
+    environments: _containers.RepeatedScalarFieldContainer[str]
+    slots: int
+    cpus: int
+    memory_mib: int
+    sandbox: str
+    serving: str
+    def __init__(self, datasets: _Optional[_Iterable[_Union[DatasetOffer, _Mapping]]] = ..., approvals: _Optional[_Iterable[_Union[Approval, _Mapping]]] = ..., environments: _Optional[_Iterable[str]] = ..., slots: _Optional[int] = ..., cpus: _Optional[int] = ..., memory_mib: _Optional[int] = ..., sandbox: _Optional[str] = ..., serving: _Optional[str] = ...) -> None: ...
+
+class Column(_message.Message):
+    __slots__ = ("name", "type")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    TYPE_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    type: str
+    def __init__(self, name: _Optional[str] = ..., type: _Optional[str] = ...) -> None: ...
+
+class DatasetOffer(_message.Message):
+    __slots__ = ("federation", "name", "format", "rows", "digest", "columns")
+    FEDERATION_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_FIELD_NUMBER: _ClassVar[int]
+    ROWS_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    federation: str
+    name: str
+    format: str
+    rows: int
+    digest: str
+    columns: _containers.RepeatedCompositeFieldContainer[Column]
+    def __init__(self, federation: _Optional[str] = ..., name: _Optional[str] = ..., format: _Optional[str] = ..., rows: _Optional[int] = ..., digest: _Optional[str] = ..., columns: _Optional[_Iterable[_Union[Column, _Mapping]]] = ...) -> None: ...
+
+class Approval(_message.Message):
+    __slots__ = ("federation", "app_digest")
+    FEDERATION_FIELD_NUMBER: _ClassVar[int]
+    APP_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    federation: str
+    app_digest: str
+    def __init__(self, federation: _Optional[str] = ..., app_digest: _Optional[str] = ...) -> None: ...
+
+class HeldUpdate(_message.Message):
+    __slots__ = ("task", "digest", "size", "content")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    task: str
+    digest: str
+    size: int
+    content: str
+    def __init__(self, task: _Optional[str] = ..., digest: _Optional[str] = ..., size: _Optional[int] = ..., content: _Optional[str] = ...) -> None: ...
+
+class Denial(_message.Message):
+    __slots__ = ("code", "message")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    message: str
+    def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+
+class Prepared(_message.Message):
+    __slots__ = ("job", "denials")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    DENIALS_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    denials: _containers.RepeatedCompositeFieldContainer[Denial]
+    def __init__(self, job: _Optional[str] = ..., denials: _Optional[_Iterable[_Union[Denial, _Mapping]]] = ...) -> None: ...
+
+class TaskStatus(_message.Message):
+    __slots__ = ("task", "state", "reason", "message", "digest", "size", "denials")
+    class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        UNKNOWN: _ClassVar[TaskStatus.State]
+        ACCEPTED: _ClassVar[TaskStatus.State]
+        RUNNING: _ClassVar[TaskStatus.State]
+        READY: _ClassVar[TaskStatus.State]
+        FAILED: _ClassVar[TaskStatus.State]
+        DENIED: _ClassVar[TaskStatus.State]
+    UNKNOWN: TaskStatus.State
+    ACCEPTED: TaskStatus.State
+    RUNNING: TaskStatus.State
+    READY: TaskStatus.State
+    FAILED: TaskStatus.State
+    DENIED: TaskStatus.State
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    DENIALS_FIELD_NUMBER: _ClassVar[int]
+    task: str
+    state: TaskStatus.State
+    reason: str
+    message: str
+    digest: str
+    size: int
+    denials: _containers.RepeatedCompositeFieldContainer[Denial]
+    def __init__(self, task: _Optional[str] = ..., state: _Optional[_Union[TaskStatus.State, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., digest: _Optional[str] = ..., size: _Optional[int] = ..., denials: _Optional[_Iterable[_Union[Denial, _Mapping]]] = ...) -> None: ...
+
+class DeployStatus(_message.Message):
+    __slots__ = ("model", "version", "manifest", "state", "message", "url")
+    class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        UNKNOWN: _ClassVar[DeployStatus.State]
+        FETCHING: _ClassVar[DeployStatus.State]
+        SERVING: _ClassVar[DeployStatus.State]
+        FAILED: _ClassVar[DeployStatus.State]
+        REMOVED: _ClassVar[DeployStatus.State]
+    UNKNOWN: DeployStatus.State
+    FETCHING: DeployStatus.State
+    SERVING: DeployStatus.State
+    FAILED: DeployStatus.State
+    REMOVED: DeployStatus.State
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: int
+    manifest: str
+    state: DeployStatus.State
+    message: str
+    url: str
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., manifest: _Optional[str] = ..., state: _Optional[_Union[DeployStatus.State, str]] = ..., message: _Optional[str] = ..., url: _Optional[str] = ...) -> None: ...
+
+class LogChunk(_message.Message):
+    __slots__ = ("job", "text")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    TEXT_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    text: str
+    def __init__(self, job: _Optional[str] = ..., text: _Optional[str] = ...) -> None: ...
+
+class CoordinatorEvent(_message.Message):
+    __slots__ = ("welcome", "prepare", "task", "cancel", "closed", "ended", "deploy", "undeploy", "farewell")
+    WELCOME_FIELD_NUMBER: _ClassVar[int]
+    PREPARE_FIELD_NUMBER: _ClassVar[int]
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    CANCEL_FIELD_NUMBER: _ClassVar[int]
+    CLOSED_FIELD_NUMBER: _ClassVar[int]
+    ENDED_FIELD_NUMBER: _ClassVar[int]
+    DEPLOY_FIELD_NUMBER: _ClassVar[int]
+    UNDEPLOY_FIELD_NUMBER: _ClassVar[int]
+    FAREWELL_FIELD_NUMBER: _ClassVar[int]
+    welcome: Welcome
+    prepare: Prepare
+    task: TaskOffer
+    cancel: TaskCancel
+    closed: ExchangeClosed
+    ended: JobEnded
+    deploy: Deploy
+    undeploy: Undeploy
+    farewell: Farewell
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., prepare: _Optional[_Union[Prepare, _Mapping]] = ..., task: _Optional[_Union[TaskOffer, _Mapping]] = ..., cancel: _Optional[_Union[TaskCancel, _Mapping]] = ..., closed: _Optional[_Union[ExchangeClosed, _Mapping]] = ..., ended: _Optional[_Union[JobEnded, _Mapping]] = ..., deploy: _Optional[_Union[Deploy, _Mapping]] = ..., undeploy: _Optional[_Union[Undeploy, _Mapping]] = ..., farewell: _Optional[_Union[Farewell, _Mapping]] = ...) -> None: ...
+
+class Welcome(_message.Message):
+    __slots__ = ("protocol", "release", "coordinator_time", "node", "tenant", "name", "certificate_until", "running_jobs")
+    PROTOCOL_FIELD_NUMBER: _ClassVar[int]
+    RELEASE_FIELD_NUMBER: _ClassVar[int]
+    COORDINATOR_TIME_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_UNTIL_FIELD_NUMBER: _ClassVar[int]
+    RUNNING_JOBS_FIELD_NUMBER: _ClassVar[int]
+    protocol: int
+    release: str
+    coordinator_time: float
+    node: str
+    tenant: str
+    name: str
+    certificate_until: float
+    running_jobs: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, protocol: _Optional[int] = ..., release: _Optional[str] = ..., coordinator_time: _Optional[float] = ..., node: _Optional[str] = ..., tenant: _Optional[str] = ..., name: _Optional[str] = ..., certificate_until: _Optional[float] = ..., running_jobs: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class ContentRef(_message.Message):
+    __slots__ = ("digest", "size")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    size: int
+    def __init__(self, digest: _Optional[str] = ..., size: _Optional[int] = ...) -> None: ...
+
+class Prepare(_message.Message):
+    __slots__ = ("job", "federation", "owner_tenant", "submitted_by", "app_digest", "bundle", "spec", "app_name", "individual")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    FEDERATION_FIELD_NUMBER: _ClassVar[int]
+    OWNER_TENANT_FIELD_NUMBER: _ClassVar[int]
+    SUBMITTED_BY_FIELD_NUMBER: _ClassVar[int]
+    APP_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    BUNDLE_FIELD_NUMBER: _ClassVar[int]
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    APP_NAME_FIELD_NUMBER: _ClassVar[int]
+    INDIVIDUAL_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    federation: str
+    owner_tenant: str
+    submitted_by: str
+    app_digest: str
+    bundle: ContentRef
+    spec: str
+    app_name: str
+    individual: bool
+    def __init__(self, job: _Optional[str] = ..., federation: _Optional[str] = ..., owner_tenant: _Optional[str] = ..., submitted_by: _Optional[str] = ..., app_digest: _Optional[str] = ..., bundle: _Optional[_Union[ContentRef, _Mapping]] = ..., spec: _Optional[str] = ..., app_name: _Optional[str] = ..., individual: _Optional[bool] = ...) -> None: ...
+
+class TaskOffer(_message.Message):
+    __slots__ = ("task", "job", "seq", "slot", "message_type", "content", "run_id", "flower_node_id", "partition_id", "num_partitions", "group_id", "message_id", "lease_s", "seed", "max_weight", "fold", "ttl_s")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    SLOT_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_TYPE_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    FLOWER_NODE_ID_FIELD_NUMBER: _ClassVar[int]
+    PARTITION_ID_FIELD_NUMBER: _ClassVar[int]
+    NUM_PARTITIONS_FIELD_NUMBER: _ClassVar[int]
+    GROUP_ID_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_ID_FIELD_NUMBER: _ClassVar[int]
+    LEASE_S_FIELD_NUMBER: _ClassVar[int]
+    SEED_FIELD_NUMBER: _ClassVar[int]
+    MAX_WEIGHT_FIELD_NUMBER: _ClassVar[int]
+    FOLD_FIELD_NUMBER: _ClassVar[int]
+    TTL_S_FIELD_NUMBER: _ClassVar[int]
+    task: str
+    job: str
+    seq: int
+    slot: int
+    message_type: str
+    content: ContentRef
+    run_id: int
+    flower_node_id: int
+    partition_id: int
+    num_partitions: int
+    group_id: str
+    message_id: str
+    lease_s: float
+    seed: int
+    max_weight: float
+    fold: bool
+    ttl_s: float
+    def __init__(self, task: _Optional[str] = ..., job: _Optional[str] = ..., seq: _Optional[int] = ..., slot: _Optional[int] = ..., message_type: _Optional[str] = ..., content: _Optional[_Union[ContentRef, _Mapping]] = ..., run_id: _Optional[int] = ..., flower_node_id: _Optional[int] = ..., partition_id: _Optional[int] = ..., num_partitions: _Optional[int] = ..., group_id: _Optional[str] = ..., message_id: _Optional[str] = ..., lease_s: _Optional[float] = ..., seed: _Optional[int] = ..., max_weight: _Optional[float] = ..., fold: _Optional[bool] = ..., ttl_s: _Optional[float] = ...) -> None: ...
+
+class TaskCancel(_message.Message):
+    __slots__ = ("task", "reason")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    task: str
+    reason: str
+    def __init__(self, task: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+
+class ExchangeClosed(_message.Message):
+    __slots__ = ("job", "seq")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    seq: int
+    def __init__(self, job: _Optional[str] = ..., seq: _Optional[int] = ...) -> None: ...
+
+class JobEnded(_message.Message):
+    __slots__ = ("job", "state")
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    state: str
+    def __init__(self, job: _Optional[str] = ..., state: _Optional[str] = ...) -> None: ...
+
+class Deploy(_message.Message):
+    __slots__ = ("model", "version", "manifest", "federation", "alias")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    MANIFEST_FIELD_NUMBER: _ClassVar[int]
+    FEDERATION_FIELD_NUMBER: _ClassVar[int]
+    ALIAS_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: int
+    manifest: ContentRef
+    federation: str
+    alias: str
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ..., manifest: _Optional[_Union[ContentRef, _Mapping]] = ..., federation: _Optional[str] = ..., alias: _Optional[str] = ...) -> None: ...
+
+class Undeploy(_message.Message):
+    __slots__ = ("model", "version")
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    model: str
+    version: int
+    def __init__(self, model: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
+
+class Farewell(_message.Message):
+    __slots__ = ("code", "message")
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    code: str
+    message: str
+    def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+
+class DownloadRequest(_message.Message):
+    __slots__ = ("digest", "offset", "job", "model")
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    MODEL_FIELD_NUMBER: _ClassVar[int]
+    digest: str
+    offset: int
+    job: str
+    model: str
+    def __init__(self, digest: _Optional[str] = ..., offset: _Optional[int] = ..., job: _Optional[str] = ..., model: _Optional[str] = ...) -> None: ...
+
+class UploadKey(_message.Message):
+    __slots__ = ("task", "digest", "size")
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    task: str
+    digest: str
+    size: int
+    def __init__(self, task: _Optional[str] = ..., digest: _Optional[str] = ..., size: _Optional[int] = ...) -> None: ...
+
+class UploadOffset(_message.Message):
+    __slots__ = ("offset", "done")
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    DONE_FIELD_NUMBER: _ClassVar[int]
+    offset: int
+    done: bool
+    def __init__(self, offset: _Optional[int] = ..., done: _Optional[bool] = ...) -> None: ...
+
+class UploadResult(_message.Message):
+    __slots__ = ("accepted", "code", "message")
+    ACCEPTED_FIELD_NUMBER: _ClassVar[int]
+    CODE_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    accepted: bool
+    code: str
+    message: str
+    def __init__(self, accepted: _Optional[bool] = ..., code: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+
+class RenewRequest(_message.Message):
+    __slots__ = ("csr",)
+    CSR_FIELD_NUMBER: _ClassVar[int]
+    csr: bytes
+    def __init__(self, csr: _Optional[bytes] = ...) -> None: ...
+
+class RenewReply(_message.Message):
+    __slots__ = ("certificate", "until", "generation")
+    CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    UNTIL_FIELD_NUMBER: _ClassVar[int]
+    GENERATION_FIELD_NUMBER: _ClassVar[int]
+    certificate: bytes
+    until: float
+    generation: int
+    def __init__(self, certificate: _Optional[bytes] = ..., until: _Optional[float] = ..., generation: _Optional[int] = ...) -> None: ...

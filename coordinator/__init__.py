@@ -1,0 +1,1 @@
+"""The coordinator: schedules rounds, folds updates, versions and pushes models."""

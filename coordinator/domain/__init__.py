@@ -1,0 +1,1 @@
+"""Records and transition tables: what the coordinator knows, without how it is kept."""
