@@ -1,0 +1,1 @@
+"""What the agent needs from the outside, as Protocols with numbered guarantees."""
