@@ -1,0 +1,352 @@
+"""What the REST face takes and gives, as JSON.
+
+Inputs refuse unknown fields, so that a misspelt one never means "not given"; outputs are flat, snake_case, and every
+time is ISO 8601 in UTC.  Lists are pages: ``{"items": [...], "next_page_token": str | null}``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+SLUG = r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$"
+DIGEST = r"^[0-9a-f]{64}$"
+NODE_ID = r"^node_[0-9a-z]{16,32}$"
+JOB_ID = r"^job_[0-9a-z]{16,32}$"
+TOKEN_ID = r"^tok_[0-9a-z]{16,32}$"  # noqa: S105 - the public half
+PRINTABLE = r"^[^\x00-\x1f\x7f]*$"  # one line, nothing that moves a terminal's cursor
+
+Slug = Annotated[str, StringConstraints(pattern=SLUG, max_length=40)]
+SlugOrEmpty = Annotated[str, StringConstraints(pattern=r"^(?:[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?)?$", max_length=40)]
+DigestText = Annotated[str, StringConstraints(pattern=DIGEST, max_length=64)]
+NodeText = Annotated[str, StringConstraints(pattern=NODE_ID, max_length=40)]
+Title = Annotated[str, StringConstraints(pattern=PRINTABLE, max_length=200)]
+Subject = Annotated[str, StringConstraints(pattern=PRINTABLE, min_length=1, max_length=200)]
+ConfigKey = Annotated[str, StringConstraints(pattern=PRINTABLE, min_length=1, max_length=200)]
+ConfigText = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=10_000)]
+ConfigInt = Annotated[int, Field(strict=True, ge=-(2**63), le=2**63 - 1)]
+ConfigFloat = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+ConfigBool = Annotated[bool, Field(strict=True)]
+ConfigValue = ConfigBool | ConfigInt | ConfigFloat | ConfigText
+RunConfig = Annotated[dict[ConfigKey, ConfigValue], Field(max_length=1000)]
+Seconds = Annotated[int, Field(ge=1, le=366 * 86400)]
+ItemT = TypeVar("ItemT")
+
+
+class In(BaseModel):
+    """A request body: unknown fields are refused."""
+
+    model_config = ConfigDict(extra="forbid", strict=False, hide_input_in_errors=True)
+
+
+class Out(BaseModel):
+    """A response body."""
+
+    model_config = ConfigDict(extra="forbid", from_attributes=True)
+
+
+class Page(Out, Generic[ItemT]):
+    """Part of a list; ``next_page_token`` is null on the last page."""
+
+    items: list[ItemT]
+    next_page_token: str | None = None
+
+
+class FieldError(Out):
+    """One fault of the request, without the value that was sent."""
+
+    pointer: str  # JSON pointer into the request: "/body/ttl_s"
+    detail: str
+
+
+class Problem(Out):
+    """RFC 9457 problem document (``application/problem+json``)."""
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    errors: list[FieldError] = []
+    next_step: str = ""
+
+
+# ---- system --------------------------------------------------------------------------------------------------------
+
+
+class CaOut(Out):
+    """The coordinator's root, to be compared with the fingerprint in a join token."""
+
+    pem: str
+    sha256: str
+    time: float
+
+
+class WhoamiOut(Out):
+    """Who the bearer token speaks for."""
+
+    issuer: str
+    subject: str
+    tenants: list[str]
+    roles: list[str]
+    release: str
+
+
+class JoinIn(In):
+    """What a node sends to join: a one-use token and a signing request for the key it made itself."""
+
+    token: Annotated[str, StringConstraints(pattern=r"^[\x21-\x7e]+$", max_length=4096)]
+    csr: Annotated[str, StringConstraints(pattern=r"^[\x0a\x0d\x20-\x7e]+$", max_length=16_384)]
+    name: SlugOrEmpty = ""
+
+
+class JoinOut(Out):
+    """The node's identity and everything it pins."""
+
+    node: str
+    tenant: str
+    name: str
+    certificate: str
+    ca: str
+    link: str
+    manifest_keys: dict[str, str]
+    time: float
+
+
+# ---- tenants -------------------------------------------------------------------------------------------------------
+
+
+class TenantIn(In):
+    """A new tenant."""
+
+    id: Slug
+    title: Title = ""
+
+
+class TenantOut(Out):
+    """An organisation."""
+
+    id: str
+    title: str
+    created_at: str
+
+
+class TokenIn(In):
+    """A new API token; ``ttl_s`` null = no end."""
+
+    role: Literal["platform_admin", "tenant_admin", "scientist", "auditor"]
+    subject: Subject
+    ttl_s: Seconds | None = 90 * 86400
+
+
+class TokenOut(Out):
+    """An API token without its secret."""
+
+    id: str
+    tenant: str
+    role: str
+    subject: str
+    created_at: str
+    expires_at: str | None
+    revoked: bool
+
+
+class NewTokenOut(TokenOut):
+    """An API token with its text, shown this once."""
+
+    token: str
+
+
+class JoinTokenIn(In):
+    """A permission for one node to join."""
+
+    node_name: SlugOrEmpty = ""
+    ttl_s: Annotated[int, Field(ge=1, le=7 * 86400)] = 3600
+
+
+class JoinTokenOut(Out):
+    """The token's text, shown this once, and the command to run at the node."""
+
+    id: str
+    token: str
+    tenant: str
+    node_name: str
+    expires_at: str
+    command: str
+
+
+# ---- nodes ---------------------------------------------------------------------------------------------------------
+
+
+class ColumnOut(Out):
+    """One column of a dataset."""
+
+    name: str
+    type: str
+
+
+class DatasetOut(Out):
+    """A dataset a node shares into a federation; its rows stay at the node."""
+
+    federation: str
+    name: str
+    format: str
+    rows: int
+    digest: str
+    columns: list[ColumnOut]
+
+
+class ApprovalOut(Out):
+    """An app the node's steward approved in a federation; ``app_digest`` "*" = any app."""
+
+    federation: str
+    app_digest: str
+
+
+class NodeOut(Out):
+    """One machine of a tenant.  ``state`` is a sentence for people, ``status`` and ``online`` are for programs."""
+
+    id: str
+    tenant: str
+    name: str
+    status: Literal["active", "revoked", "quarantined"]
+    online: bool
+    state: str  # "online", "offline since 2026-01-01T00:00:00.000Z", "never connected", "revoked", "quarantined: …"
+    created_at: str
+    seen_at: str | None
+    certificate_until: str
+    generation: int
+    datasets: list[DatasetOut]
+    approvals: list[ApprovalOut]
+    environments: list[str]
+    slots: int
+    cpus: int
+    memory_mib: int
+    sandbox: str
+    serving: str
+    release: str
+    skew_s: float
+
+
+# ---- federations ---------------------------------------------------------------------------------------------------
+
+
+class FederationIn(In):
+    """A new federation; the other tenants are invited, the caller's own tenant accepts by creating it."""
+
+    id: Slug
+    title: Title = ""
+    tenants: Annotated[list[Slug], Field(max_length=1000)] = []
+    individual_replies: bool = False
+
+
+class InviteIn(In):
+    """More tenants to invite."""
+
+    tenants: Annotated[list[Slug], Field(min_length=1, max_length=1000)]
+
+
+class MembershipIn(In):
+    """Which of the caller's tenants accepts or leaves; may be left out by a caller of one tenant."""
+
+    tenant: Slug | None = None
+
+
+class MemberOut(Out):
+    """Where one tenant stands."""
+
+    tenant: str
+    acceptance: Literal["invited", "accepted", "left"]
+
+
+class FederationOut(Out):
+    """Tenants that agreed to train together."""
+
+    id: str
+    owner: str
+    title: str
+    individual_replies: bool
+    created_at: str
+    members: list[MemberOut]
+
+
+# ---- models --------------------------------------------------------------------------------------------------------
+
+
+class AliasIn(In):
+    """Move a name to a version, if it has not moved since (``expected_generation`` 0 = it does not exist yet)."""
+
+    version: Annotated[int, Field(ge=1, le=2**31)]
+    expected_generation: Annotated[int, Field(ge=0, le=2**31)]
+
+
+class AliasOut(Out):
+    """A movable name."""
+
+    name: str
+    version: int
+    generation: int
+    moved_by: str
+    moved_at: str
+
+
+class ModelVersionOut(Out):
+    """One immutable version."""
+
+    tenant: str
+    model: str
+    version: int
+    manifest: str  # digest
+    manifest_size: int
+    federation: str | None
+    job: str | None
+    round: int
+    created_at: str
+    metrics: dict[str, float | None]  # null where JSON has no such number (NaN, infinity)
+    servable: bool
+
+
+class ModelSummaryOut(Out):
+    """One line of the list of models."""
+
+    tenant: str
+    model: str
+    versions: int
+    latest: ModelVersionOut
+
+
+class ModelOut(Out):
+    """A model: its versions, newest first, and its aliases."""
+
+    tenant: str
+    model: str
+    versions: list[ModelVersionOut]
+    aliases: list[AliasOut]
+
+
+class DeployIn(In):
+    """Where to deploy; null = every node that may have it."""
+
+    nodes: Annotated[list[NodeText], Field(max_length=10_000)] | None = None
+
+
+class DeploymentOut(Out):
+    """What one node should serve, and what it last said."""
+
+    tenant: str
+    model: str
+    version: int
+    node: str
+    node_name: str
+    wanted: bool
+    state: str
+    message: str
+    url: str
+    updated_at: str
+
+
+class DeploymentsOut(Out):
+    """The deployments that one act made."""
+
+    items: list[DeploymentOut]

@@ -1,0 +1,143 @@
+"""What the REST face takes and gives for apps and jobs (see ``schemas`` for the rules)."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from coordinator.api.schemas import DigestText, In, Out, RunConfig, Slug
+from coordinator.domain.jobs import JobState
+
+
+class AppOut(Out):
+    """An app archive that was taken in."""
+
+    app_digest: str
+    name: str
+    size: int
+
+
+class PlanIn(In):
+    """What would happen if this were submitted?"""
+
+    federation: Slug
+    app: DigestText
+    tenant: Slug | None = None  # may be left out by a caller of one tenant
+    run_config: RunConfig = Field(default_factory=dict)
+
+
+class JobIn(PlanIn):
+    """A job to run."""
+
+    seed: Annotated[int, Field(ge=0, le=2**63 - 1)] | None = None
+
+
+class DenialOut(Out):
+    """One reason why a node will not run this."""
+
+    code: str
+    message: str
+
+
+class PlannedNodeOut(Out):
+    """One node of the federation and all its denials; none = it can run the job."""
+
+    id: str
+    tenant: str
+    name: str
+    online: bool
+    denials: list[DenialOut]
+
+
+class PlanOut(Out):
+    """Where a job could run, with every reason against, all at once."""
+
+    placeable: bool
+    app_name: str
+    model: str
+    rounds: int
+    minimum: int  # nodes needed
+    aggregation: str
+    missing_imports: list[str]
+    nodes: list[PlannedNodeOut]
+
+
+class RosterOut(Out):
+    """A node's place in a job."""
+
+    node: str
+    tenant: str
+    name: str
+    partition_id: int
+
+
+class JobOut(Out):
+    """One training run of an app."""
+
+    id: str
+    tenant: str
+    federation: str
+    submitted_by: str
+    app: str  # digest
+    app_name: str
+    model: str
+    run_config: dict[str, bool | int | float | str]
+    seed: int
+    state: JobState
+    note: str  # what is waited for, or why it failed, in one sentence
+    reason: str  # stable code when failed
+    round: int
+    rounds: int  # planned; 0 = the app does not say
+    metrics: dict[str, float | None]  # null where the app reported a value that JSON cannot say (NaN, infinity)
+    roster: list[RosterOut]
+    created_at: str
+    started_at: str | None
+    ended_at: str | None
+
+
+class JobEventOut(Out):
+    """One line of a job's event log."""
+
+    seq: int
+    at: str
+    event: str
+    facts: dict[str, object]
+
+
+class IncludedOut(Out):
+    """One update that went into a fold."""
+
+    node: str
+    name: str
+    weight: float
+
+
+class DroppedOut(Out):
+    """One update that did not."""
+
+    node: str
+    name: str
+    code: str
+    message: str
+
+
+class RoundOut(Out):
+    """One exchange of messages between the app and its nodes."""
+
+    seq: int
+    round: int  # the app's server-round; 0 = it does not say
+    kind: str
+    message_type: str
+    fold: bool
+    asked: list[str]  # names of nodes
+    included: list[IncludedOut]
+    dropped: list[DroppedOut]
+    opened_at: str
+    closed_at: str | None
+
+
+class RoundsOut(Out):
+    """All exchanges of a job, in order."""
+
+    items: list[RoundOut]
