@@ -45,7 +45,7 @@ def out_of_fold(weight: Floats, bias: Floats, rows: tuple[Floats, Floats]) -> Fl
 
 
 def majority(y: Floats) -> Floats:
-    """Return the commoner class of the folds that exclude each row, shape (n,), 1 or 0: what knowing no patient gives."""
+    """Return the commoner class of the folds that exclude each row, shape (n,), 1 or 0: knowing no patient."""
     fold = folds(y, FOLDS)
     return np.array([float(y[fold != f].mean() > 0.5) for f in range(FOLDS)])[fold]
 
