@@ -1,1 +1,1 @@
-"""What the agent needs from the outside, as Protocols with numbered guarantees."""
+"""What the services of the node need from outside, as Protocols."""

@@ -1,0 +1,22 @@
+-- The node's memory. One row a fact; files under updates/ are named by rows and by nothing else.
+CREATE TABLE IF NOT EXISTS datasets (
+    name TEXT PRIMARY KEY, path TEXT NOT NULL, format TEXT NOT NULL, rows INTEGER NOT NULL, digest TEXT NOT NULL,
+    size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, columns TEXT NOT NULL, added REAL NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS shares (
+    dataset TEXT NOT NULL REFERENCES datasets (name) ON DELETE CASCADE, federation TEXT NOT NULL,
+    PRIMARY KEY (dataset, federation)
+) STRICT;
+CREATE TABLE IF NOT EXISTS approvals (
+    federation TEXT NOT NULL, app_digest TEXT NOT NULL, name TEXT NOT NULL, at REAL NOT NULL,
+    PRIMARY KEY (federation, app_digest)
+) STRICT;
+CREATE TABLE IF NOT EXISTS jobs (job TEXT PRIMARY KEY, prepare BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS updates (
+    task TEXT PRIMARY KEY, job TEXT NOT NULL, seq INTEGER NOT NULL, slot INTEGER NOT NULL,
+    content TEXT NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL, file TEXT NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS states (
+    job TEXT NOT NULL, seq INTEGER NOT NULL, slot INTEGER NOT NULL, file TEXT NOT NULL, size INTEGER NOT NULL,
+    PRIMARY KEY (job, seq, slot)
+) STRICT;

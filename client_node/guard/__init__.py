@@ -1,0 +1,1 @@
+"""What the node allows: pure judgements over values."""
