@@ -13,15 +13,18 @@ class PlatformError(Exception):
     Args:
         detail: What happened and to what, in one sentence with the values.
         next_step: The command or act that would mend it, if there is one.
+        code: A narrower stable code than the class's, where the caller acts on it ("node_revoked").
     """
 
     code = "platform_error"
     retryable = False
 
-    def __init__(self, detail: str, *, next_step: str = "") -> None:
+    def __init__(self, detail: str, *, next_step: str = "", code: str = "") -> None:
         super().__init__(detail)
         self.detail = detail
         self.next_step = next_step
+        if code:
+            self.code = code
 
 
 class BadInput(PlatformError):
@@ -76,6 +79,12 @@ class BadSignature(PlatformError):
     """A signature or digest does not match."""
 
     code = "bad_signature"
+
+
+class Corrupted(PlatformError):
+    """A stored row or file cannot be read as what it should be."""
+
+    code = "corrupted"
 
 
 class TooFewNodes(PlatformError):
