@@ -82,10 +82,7 @@ class SqliteState:
         rows = self._read(
             "SELECT name, path, format, rows, digest, size, mtime_ns, columns, added FROM datasets ORDER BY name"
         )
-        return tuple(
-            Dataset(*row[:7], tuple(Column(*c) for c in json.loads(row[7])), row[8], tuple(shares.get(row[0], ())))
-            for row in rows
-        )
+        return tuple(_dataset(row, tuple(shares.get(row[0], ()))) for row in rows)
 
     def share(self, name: str, federation: str) -> None:
         """Share a dataset into a federation."""
@@ -224,6 +221,12 @@ class SqliteState:
 
 def _files(db: sqlite3.Connection, query: str, values: Iterable[Any]) -> tuple[str, ...]:
     return tuple(row[0] for row in db.execute(query, tuple(values)) if row[0])
+
+
+def _dataset(row: Any, federations: tuple[str, ...]) -> Dataset:  # noqa: ANN401 - a row of sqlite3 has no type
+    name, path, table_format, rows, digest, size, mtime_ns, columns, added = row
+    shape = tuple(Column(*column) for column in json.loads(columns))
+    return Dataset(name, path, table_format, rows, digest, size, mtime_ns, shape, added, federations)
 
 
 def _update(row: Any) -> KeptUpdate:  # noqa: ANN401 - a row of sqlite3 has no type

@@ -1,0 +1,136 @@
+"""Updates kept at the node until their exchange is closed, so that no crash on either side loses or doubles one."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from client_node.ports.state import KeptState, KeptUpdate, Position, TaskState
+from common.crypto.files import sync_folder
+from common.errors import QuotaExceeded
+from common.failpoints import failpoint
+from common.sandbox import check_sealed
+from common.units import CHUNK
+
+
+@dataclass
+class Reply:
+    """What an app answered: sealed memory of its child, read here and closed with ``close``."""
+
+    content: int  # file descriptor
+    state: int | None = None
+
+    def close(self) -> None:
+        """Let go of the child's memory."""
+        for fd in (self.content, self.state):
+            if fd is not None:
+                os.close(fd)
+        self.content, self.state = -1, None
+
+
+class KeptUpdates:
+    """The files under ``updates/`` and the rows that name them."""
+
+    def __init__(self, folder: Path, state: TaskState) -> None:
+        self._folder = folder
+        self._state = state
+
+    def sweep(self) -> None:
+        """Remove files that no row names: what a crash left between writing and committing."""
+        named = self._state.files()
+        self._remove(tuple(path.name for path in self._folder.iterdir() if path.name not in named))
+
+    def held(self) -> tuple[KeptUpdate, ...]:
+        """Return all kept updates."""
+        return self._state.updates()
+
+    def find(self, task: str, content: str) -> KeptUpdate | None:
+        """Return the update kept for this very instruction, if there is one."""
+        kept = self._state.update(task)
+        return kept if kept is not None and kept.content == content else None
+
+    def path(self, kept: KeptUpdate) -> Path:
+        """Return where an update's bytes are."""
+        return self._folder / kept.file
+
+    def state_before(self, job: str, at: Position) -> KeptState | None:
+        """Return the state that the task at ``at`` starts from; None = a fresh one."""
+        return self._state.state_before(job, at)
+
+    def state_path(self, kept: KeptState) -> Path | None:
+        """Return where a state's bytes are; None: it had no records."""
+        return self._folder / kept.file if kept.file else None
+
+    def keep(self, task: str, job: str, at: Position, content: str, reply: Reply, limit: int) -> KeptUpdate:
+        """Write a reply and the state it left, durably, in one commit; blocks on the disk.
+
+        Args:
+            task: The task it answers.
+            job: The task's job.
+            at: The task's place in it.
+            content: Digest of the instruction that it answers.
+            reply: The child's sealed memory.
+            limit: Largest size taken, bytes, of each of the two.
+
+        Raises:
+            BadUpdate: the memory is not sealed. QuotaExceeded: it is too large.
+        """
+        stem = f"{job}-{at.seq}-{at.slot}-{secrets.token_hex(4)}"
+        earlier = self._state.update(task)
+        before = self._state.state_before(job, at)
+        digest, size = write_sealed(reply.content, self._folder / f"{stem}.update", limit)
+        update = KeptUpdate(task, job, at, content, digest, size, f"{stem}.update")
+        state = None
+        if reply.state is not None:
+            _, state_size = write_sealed(reply.state, self._folder / f"{stem}.state", limit)
+            state = KeptState(job, at, f"{stem}.state", state_size)
+        elif before is not None and before.file:
+            state = KeptState(job, at, "", 0)  # the app emptied its state; the older one must not come back
+        sync_folder(self._folder)
+        self._remove(self._state.keep(update, state, void_later=earlier is not None))
+        failpoint("update_kept_before_upload")
+        return update
+
+    def close_exchange(self, job: str, seq: int, running: tuple[Position, ...]) -> None:
+        """Forget an exchange's updates."""
+        failpoint("closed_before_forget")
+        self._remove(self._state.close_exchange(job, seq, running))
+
+    def drop_job(self, job: str) -> None:
+        """Forget everything of a job."""
+        self._remove(self._state.drop_job(job))
+
+    def _remove(self, names: tuple[str, ...]) -> None:
+        for name in names:
+            (self._folder / name).unlink(missing_ok=True)
+
+
+def write_sealed(fd: int, target: Path, limit: int) -> tuple[str, int]:
+    """Copy a sealed memfd to ``target``, synced; return its digest and size.
+
+    The memory is read, never mapped: even a broken seal could then only give wrong bytes, not a fault.
+
+    Raises:
+        BadUpdate: it is not sealed. QuotaExceeded: larger than ``limit``.
+    """
+    size = check_sealed(fd)
+    if size > limit:
+        raise QuotaExceeded(f"the app's reply has {size} bytes, at most {limit} are taken")
+    digest = hashlib.sha256()
+    buffer = memoryview(bytearray(min(CHUNK, size)))
+    out = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        at = 0
+        while at < size:
+            part = buffer[: os.preadv(fd, [buffer[: min(len(buffer), size - at)]], at)]
+            digest.update(part)
+            at += len(part)
+            while part:
+                part = part[os.write(out, part) :]
+        os.fdatasync(out)
+    finally:
+        os.close(out)
+    return digest.hexdigest(), size

@@ -1,0 +1,147 @@
+"""What the operator of a node decided, in ``settings.toml``: one record, every value with a default.
+
+The file is meant to be read and edited by people; ``hansa node policy set`` writes it back in the same flat shape.
+Deny is the default wherever something would leave the node.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import tomllib
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+from common.errors import BadInput
+from common.ids import slug
+from common.units import MIB
+
+FILE = "settings.toml"
+_SANDBOXES = ("bwrap", "none")
+_REPLIES = ("allow", "deny")
+_ENVIRONMENT = re.compile(r"environments\.([a-z0-9-]+)")
+
+
+def _memory_mib() -> int:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MIB
+
+
+@dataclass(frozen=True)
+class NodeSettings:
+    """Limits and permissions of one node."""
+
+    individual_replies: str = "deny"  # "allow": updates of this node may be seen one by one
+    allow_any_app: tuple[str, ...] = ()  # federations whose apps run without an approval each
+    environments: dict[str, str] = field(default_factory=lambda: {"default": sys.executable})  # name -> Python
+    slots: int = 1  # tasks at once
+    cpus: int = field(default_factory=lambda: os.cpu_count() or 1)  # at most, for one task
+    memory_mib: int = field(default_factory=_memory_mib)  # at most, for one task
+    gpu_milli: int = 0  # thousandths of a GPU, at most, for one task
+    sandbox: str = "bwrap"  # "none": tenants' code runs unconfined; status shows it
+    share_logs: bool = False  # what apps print goes to the federation too, not only to this node's log
+    share_errors: bool = True  # tracebacks of failed apps go along with the reason
+    serving_port: int = 0  # of the local model server; 0 = any free one
+    dataset_bytes: int = 1 << 40  # largest file that may be registered
+    log_bytes: int = 1 << 20  # kept of what an app prints, each job
+
+
+KEYS = tuple(f.name for f in fields(NodeSettings))
+
+
+def load(node_dir: Path) -> NodeSettings:
+    """Return the settings of ``node_dir``; a missing file means the defaults.
+
+    Raises:
+        BadInput: the file is no TOML, or names an unknown key or a value of the wrong kind.
+    """
+    path = node_dir / FILE
+    try:
+        data = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        return NodeSettings()
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(f"{path} is not TOML: {error}", next_step=f"mend or remove {path}") from error
+    settings = NodeSettings()
+    for key, value in data.items():
+        if key == "environments" and isinstance(value, dict):
+            for name, python in value.items():
+                settings = _with(settings, f"environments.{name}", python)
+        else:
+            settings = _with(settings, key, value)
+    return settings
+
+
+def change(settings: NodeSettings, key: str, text: str) -> NodeSettings:
+    """Return the settings with ``key`` set from what a person typed.
+
+    Raises:
+        BadInput: no such key, or the text is no value for it.
+    """
+    value: Any = text
+    kind = type(getattr(settings, key, ""))
+    if kind is bool:
+        if text.lower() not in {"true", "false", "yes", "no", "on", "off"}:
+            raise BadInput(f"{key} must be true or false, got {text!r}")
+        value = text.lower() in {"true", "yes", "on"}
+    elif kind is int:
+        if not re.fullmatch(r"\d{1,18}", text):
+            raise BadInput(f"{key} must be a whole number, got {text!r}")
+        value = int(text)
+    elif kind is tuple:
+        value = [part for part in re.split(r"[,\s]+", text) if part]
+    return _with(settings, key, value)
+
+
+def save(node_dir: Path, settings: NodeSettings) -> None:
+    """Write ``settings.toml``: what differs from the defaults, atomically."""
+    default = NodeSettings()
+    lines = ["# Settings of this node; `hansa node policy show` explains them."]
+    for key in KEYS:
+        value = getattr(settings, key)
+        if key != "environments" and value != getattr(default, key):
+            lines.append(f"{key} = {_toml(value)}")
+    lines.append("\n[environments]")
+    lines += [f"{name} = {_toml(python)}" for name, python in sorted(settings.environments.items())]
+    path = node_dir / FILE
+    partial = path.with_suffix(".part")
+    partial.write_text("\n".join(lines) + "\n")
+    partial.replace(path)
+
+
+def _with(settings: NodeSettings, key: str, value: Any) -> NodeSettings:  # noqa: ANN401 - TOML has any value
+    if match := _ENVIRONMENT.fullmatch(key):
+        return _with_environment(settings, match.group(1), value)
+    if key not in KEYS or key == "environments":
+        known = ", ".join(k for k in KEYS if k != "environments")
+        raise BadInput(f"unknown setting {key!r}; known are {known}, environments.NAME")
+    old = getattr(settings, key)
+    if isinstance(old, tuple):
+        if not isinstance(value, list):
+            raise BadInput(f"{key} must be a list of federations, got {value!r}")
+        value = tuple(slug(str(item), what=key) for item in value)
+    elif type(value) is not type(old) or (isinstance(value, int) and value < 0):
+        raise BadInput(f"{key} must be a {type(old).__name__} of at least nothing, got {value!r}")
+    for name, allowed in (("individual_replies", _REPLIES), ("sandbox", _SANDBOXES)):
+        if key == name and value not in allowed:
+            raise BadInput(f"{key} must be one of {', '.join(allowed)}, got {value!r}")
+    return replace(settings, **{key: value})
+
+
+def _with_environment(settings: NodeSettings, name: str, python: object) -> NodeSettings:
+    if not isinstance(python, str):
+        raise BadInput(f"environments.{name} must be the path of a Python interpreter, got {python!r}")
+    others = {key: path for key, path in settings.environments.items() if key != name}
+    if python in {"", "-"}:
+        return replace(settings, environments=others)
+    if not Path(python).is_absolute() or not os.access(python, os.X_OK):
+        raise BadInput(f"environments.{name} must be the absolute path of a Python interpreter, got {python!r}")
+    return replace(settings, environments=others | {slug(name, what="environment"): python})
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_toml(item) for item in value) + "]"
+    return json.dumps(value)  # booleans, numbers and strings are written alike in TOML
