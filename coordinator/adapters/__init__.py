@@ -1,0 +1,1 @@
+"""The coordinator's ports, kept: databases, blob stores, signing keys."""

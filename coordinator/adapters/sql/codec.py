@@ -1,0 +1,196 @@
+"""Records to and from plain JSON values, strictly, by their type annotations.
+
+What another release, an operator's editor or a broken disk wrote is read back as exactly the annotated type or raises
+``Corrupted``: an unknown enum value never becomes a string that no ``match`` expects.  Floats that JSON has no word for
+travel as ``{"$float": "nan"}``, so that a diverged loss survives PostgreSQL, which refuses bare ``NaN``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import types
+import typing
+from collections.abc import Callable
+from enum import Enum
+from functools import cache
+from typing import Any
+
+from common.errors import BadInput, Corrupted
+
+Decoder = Callable[[Any], Any]
+_FLOAT = "$float"
+
+
+def to_plain(value: Any) -> Any:  # noqa: ANN401 - any record or value of the domain
+    """Return ``value`` as dicts, lists and scalars.
+
+    Raises:
+        BadInput: it holds something JSON cannot carry.
+    """
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else {_FLOAT: str(value)}
+    return _composite(value)
+
+
+def _composite(value: Any) -> Any:  # noqa: ANN401
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(k.value if isinstance(k, Enum) else k): to_plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_plain(v) for v in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(to_plain(v) for v in value)
+    raise BadInput(f"a record cannot hold a {type(value).__name__}")
+
+
+def dumps(value: Any) -> str:  # noqa: ANN401
+    """Return plain ``value`` as compact JSON, ASCII only (PostgreSQL takes no raw NUL or surrogate)."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False)
+
+
+def loads(text: str | bytes) -> Any:  # noqa: ANN401
+    """Return what ``dumps`` wrote.
+
+    Raises:
+        Corrupted: it is not JSON.
+    """
+    try:
+        return json.loads(text, object_hook=_restore)
+    except (ValueError, RecursionError) as error:
+        raise Corrupted(f"a stored JSON value cannot be read: {error}") from error
+
+
+def _restore(table: dict[str, Any]) -> Any:  # noqa: ANN401
+    return float(table[_FLOAT]) if table.keys() == {_FLOAT} else table
+
+
+@cache
+def decoder(hint: Any) -> Decoder:  # noqa: ANN401
+    """Return the function that reads a plain value as ``hint``, or raises ``Corrupted`` where it does not fit."""
+    if isinstance(hint, typing.NewType):
+        return decoder(hint.__supertype__)
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in {typing.Union, types.UnionType}:
+        return _union(args)
+    if origin is tuple:
+        return _tuple(args)
+    if origin is list:
+        return _list(decoder(args[0]))
+    if origin is dict:
+        return _dict(decoder(args[0]), decoder(args[1]))
+    return _plain_class(hint)
+
+
+def _plain_class(hint: Any) -> Decoder:  # noqa: ANN401
+    if hint is Any or hint is object:
+        return lambda value: value
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return _record(hint)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return _enum(hint)
+    if hint is float:
+        return _float
+    if hint in {str, int, bool, types.NoneType}:
+        return _exactly(hint)
+    raise TypeError(f"no decoder for {hint!r}")
+
+
+def _exactly(kind: type) -> Decoder:
+    def read(value: Any) -> Any:  # noqa: ANN401
+        if type(value) is not kind:
+            raise _wrong(kind.__name__, value)
+        return value
+
+    return read
+
+
+def _float(value: Any) -> float:  # noqa: ANN401
+    if type(value) is not float and type(value) is not int:
+        raise _wrong("float", value)
+    return float(value)
+
+
+def _enum(kind: type[Enum]) -> Decoder:
+    def read(value: Any) -> Enum:  # noqa: ANN401
+        try:
+            return kind(value)
+        except ValueError as error:
+            raise _wrong(kind.__name__, value) from error
+
+    return read
+
+
+def _union(args: tuple[Any, ...]) -> Decoder:
+    readers = [decoder(a) for a in args if a is not types.NoneType]
+    optional = types.NoneType in args
+    scalars = tuple(a for a in args if a in {bool, int, float, str})
+
+    def read(value: Any) -> Any:  # noqa: ANN401
+        if value is None and optional:
+            return None
+        if type(value) in scalars or len(readers) == 1:
+            return readers[0](value) if len(readers) == 1 else value
+        raise _wrong(" | ".join(getattr(a, "__name__", str(a)) for a in args), value)
+
+    return read
+
+
+def _tuple(args: tuple[Any, ...]) -> Decoder:
+    if len(args) == 2 and args[1] is Ellipsis:
+        items = _list(decoder(args[0]))
+        return lambda value: tuple(items(value))
+    parts = [decoder(a) for a in args]
+
+    def read(value: Any) -> tuple[Any, ...]:  # noqa: ANN401
+        if not isinstance(value, list) or len(value) != len(parts):
+            raise _wrong(f"list of {len(parts)}", value)
+        return tuple(part(v) for part, v in zip(parts, value, strict=True))
+
+    return read
+
+
+def _list(item: Decoder) -> Decoder:
+    def read(value: Any) -> list[Any]:  # noqa: ANN401
+        if not isinstance(value, list):
+            raise _wrong("list", value)
+        return [item(v) for v in value]
+
+    return read
+
+
+def _dict(key: Decoder, item: Decoder) -> Decoder:
+    def read(value: Any) -> dict[Any, Any]:  # noqa: ANN401
+        if not isinstance(value, dict):
+            raise _wrong("object", value)
+        return {key(k): item(v) for k, v in value.items()}
+
+    return read
+
+
+def _record(cls: type) -> Decoder:
+    hints = typing.get_type_hints(cls)
+    fields = {f.name: decoder(hints[f.name]) for f in dataclasses.fields(cls)}
+
+    def read(value: Any) -> Any:  # noqa: ANN401
+        if not isinstance(value, dict):
+            raise _wrong(cls.__name__, value)
+        try:
+            # A field that an older release did not write takes its default; one that we do not know is refused.
+            return cls(**{name: fields[name](v) for name, v in value.items()})
+        except (KeyError, TypeError) as error:
+            raise Corrupted(f"a stored {cls.__name__} does not fit this release: {error}") from error
+
+    return read
+
+
+def _wrong(wanted: str, value: Any) -> Corrupted:  # noqa: ANN401
+    return Corrupted(f"a stored value should be a {wanted}, found {repr(value)[:80]}")
