@@ -1,0 +1,1 @@
+"""May this job run, and where: every reason against it, collected at once."""

@@ -1,0 +1,1 @@
+"""One exchange with a cohort as a state machine: who answered, who is waited for, when it closes."""
