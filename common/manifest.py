@@ -1,23 +1,24 @@
 """The manifest of a model version: what it is, where it came from, and the digests of its blobs; signed.
 
-Canonical JSON (sorted keys, no spaces, no NaN) in an envelope ``{"key_id", "payload", "signature"}``, both values base64.
-The signature covers ``DOMAIN`` and the payload's bytes, so no other signed thing can be passed off as a manifest.  Reading
-is strict: unknown keys, a second spelling of the same values, or a key that was not pinned are refused.
+Canonical JSON (sorted keys, no spaces, no NaN) in an envelope ``{"key_id", "payload", "signature"}``, the last two in
+base64.  The signature covers ``DOMAIN`` and the payload's bytes, so no other signed thing can be passed off as a
+manifest.  Reading is strict: unknown keys, a second spelling of the same values, or a key that was not pinned are
+refused.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from common.crypto import keys as crypto_keys
+from common.crypto.canonical import canonical
 from common.errors import BadInput, BadManifest, BadSignature, BadUpdate
 from common.ids import digest, slug
 from common.tensors.safe import strict_json
@@ -88,9 +89,7 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """Return the canonical JSON."""
-        return json.dumps(
-            asdict(self), sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-        ).encode()
+        return canonical(asdict(self))
 
 
 def sign(manifest: Manifest, key: Ed25519PrivateKey) -> bytes:
@@ -99,9 +98,9 @@ def sign(manifest: Manifest, key: Ed25519PrivateKey) -> bytes:
     envelope = {
         "key_id": manifest.key_id,
         "payload": base64.b64encode(payload).decode("ascii"),
-        "signature": base64.b64encode(key.sign(DOMAIN + payload)).decode("ascii"),
+        "signature": base64.b64encode(crypto_keys.sign(key, DOMAIN + payload)).decode("ascii"),
     }
-    return json.dumps(envelope, sort_keys=True, separators=(",", ":")).encode()
+    return canonical(envelope)
 
 
 def verify(envelope: bytes, keys: Mapping[str, bytes]) -> Manifest:
@@ -118,10 +117,7 @@ def verify(envelope: bytes, keys: Mapping[str, bytes]) -> Manifest:
     payload, key_id, signature = _open(envelope)
     if key_id not in keys:
         raise BadSignature(f"manifest is signed by key {key_id[:80]!r}, which is not pinned here")
-    try:
-        Ed25519PublicKey.from_public_bytes(keys[key_id]).verify(signature, DOMAIN + payload)
-    except (InvalidSignature, ValueError) as error:
-        raise BadSignature(f"manifest's signature by key {key_id} does not match") from error
+    crypto_keys.verify(keys[key_id], signature, DOMAIN + payload)
     manifest = parse(payload)
     if manifest.key_id != key_id:
         raise BadSignature(f"manifest names key {manifest.key_id[:80]!r} but is signed by {key_id}")
@@ -213,7 +209,8 @@ def _row(row: dict[str, Any]) -> TensorRow:
 
 def _port(row: dict[str, Any]) -> Port:
     shape = tuple(d if isinstance(d, str) else _whole(d, "dimension", 0) for d in row["shape"])
-    return Port(**row | {"name": _text(row["name"], "name"), "dtype": _text(row["dtype"], "dtype"), "shape": shape})
+    name, dtype = _text(row["name"], "name"), _text(row["dtype"], "dtype")
+    return Port(**row | {"name": name, "dtype": dtype, "shape": shape})
 
 
 def _text(value: object, what: str) -> str:

@@ -192,7 +192,7 @@ def _decode(
     shape = [1] * array.ndim
     shape[axis] = -1
     with np.errstate(over="ignore"):
-        values = array.astype(np.float32) * factors.reshape(shape)
+        values: NDArray[Any] = np.multiply(array, factors.reshape(shape), dtype=np.float32)
     return values.astype(raw(dtype), copy=False)
 
 

@@ -1,0 +1,1 @@
+"""How a version's weights are made small, and what that costs."""
