@@ -1,0 +1,176 @@
+"""The agent: hears the coordinator's events and hands each to the service whose matter it is."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from client_node.ports.link import Link
+from client_node.ports.state import Catalogue, TaskState
+from client_node.services.judge import Judge
+from client_node.services.prepare import Preparation
+from client_node.services.report import AgentFile, node_report
+from client_node.services.tasks import Tasks
+from client_node.services.updates import KeptUpdates
+from client_node.settings import NodeSettings
+from common.clock import Clock
+from common.wire import hansa_node_pb2 as pb
+
+_log = structlog.get_logger()
+FINAL = frozenset({"revoked"})  # farewells after which this agent has nothing left to do
+
+
+class Serving(Protocol):
+    """The local model server, as far as the agent deals with it."""
+
+    @property
+    def url(self) -> str: ...
+    async def handle_deploy(self, event: pb.Deploy, link: Link) -> None: ...
+    async def handle_undeploy(self, event: pb.Undeploy, link: Link) -> None: ...
+    def statuses(self) -> list[pb.DeployStatus]: ...
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The services that the agent directs."""
+
+    catalogue: Catalogue
+    state: TaskState
+    judge: Judge
+    prepared: Preparation
+    tasks: Tasks
+    kept: KeptUpdates
+    serving: Serving | None
+
+
+class Agent:
+    """``LinkClient`` of the node; ``stopped`` is set when a farewell was final."""
+
+    def __init__(
+        self, link: Link, parts: Parts, settings: Callable[[], NodeSettings], file: AgentFile, clock: Clock
+    ) -> None:
+        self._link = link
+        self._parts = parts
+        self._settings = settings
+        self._file = file
+        self._clock = clock
+        self._doing: set[asyncio.Task[None]] = set()
+        self.stopped = asyncio.Event()
+        self.farewell: pb.Farewell | None = None
+
+    # ---- LinkClient -------------------------------------------------------------------------------------------------
+
+    async def hello(self) -> pb.Hello:
+        """Return the report, the updates kept, and the models served."""
+        held = [
+            pb.HeldUpdate(task=u.task, digest=u.digest, size=u.size, content=u.content) for u in self._parts.kept.held()
+        ]
+        deployed = self._parts.serving.statuses() if self._parts.serving else []
+        return pb.Hello(report=self._report(), held=held, deployed=deployed)
+
+    async def on_event(self, event: pb.CoordinatorEvent) -> None:
+        """Begin what ``event`` asks for; slow work goes on behind."""
+        parts = self._parts
+        match event.WhichOneof("event"):
+            case "welcome":
+                self._welcomed(event.welcome)
+            case "prepare":
+                self._do(self._prepare(event.prepare))
+            case "task":
+                parts.tasks.offered(event.task)
+            case "cancel":
+                self._do(parts.tasks.cancel(event.cancel.task))
+            case "closed":
+                self._do(parts.tasks.close_exchange(event.closed.job, event.closed.seq))
+            case "ended":
+                _log.info("job_ended", job=event.ended.job, state=event.ended.state)
+                self._do(parts.tasks.drop_job(event.ended.job))
+            case "deploy" if parts.serving:
+                self._do(parts.serving.handle_deploy(event.deploy, self._link))
+            case "undeploy" if parts.serving:
+                self._do(parts.serving.handle_undeploy(event.undeploy, self._link))
+            case "farewell":
+                self._said_farewell(event.farewell)
+            case other:
+                _log.warning("event_ignored", kind=other)
+        self._file.changed()
+
+    def on_state(self, state: str, detail: str) -> None:
+        """Note where the link stands."""
+        now = self._file.state
+        if state == "connected" and now.link != "connected":
+            now.connected_since = self._clock.now()
+        elif state != "connected":
+            now.connected_since = None
+            now.last_error = detail or now.last_error
+        if (state, detail) != (now.link, now.detail):
+            _log.info("link_" + state, detail=detail)
+        now.link, now.detail = state, detail
+        self._file.changed()
+
+    # ---- from this machine ------------------------------------------------------------------------------------------
+
+    def poke(self) -> None:
+        """Somebody changed datasets, approvals or settings: judge anew and report."""
+        self._link.send(pb.NodeEvent(report=self._report()))
+        self._do(self._parts.tasks.reconsider())
+        self._file.changed()
+
+    def on_log(self, job: str, data: bytes) -> None:
+        """Pass on what an app printed, if this node shares logs."""
+        if self._settings().share_logs:
+            self._link.send(pb.NodeEvent(log=pb.LogChunk(job=job, text=data.decode(errors="replace"))))
+
+    async def close(self) -> None:
+        """Stop what is under way."""
+        for task in self._doing:
+            task.cancel()
+        if self._doing:
+            await asyncio.wait(self._doing)
+        await self._parts.tasks.close()
+
+    # ---- inside -----------------------------------------------------------------------------------------------------
+
+    def _report(self) -> pb.NodeReport:
+        serving = self._parts.serving.url if self._parts.serving else ""
+        return node_report(self._parts.catalogue, self._settings(), serving)
+
+    def _welcomed(self, welcome: pb.Welcome) -> None:
+        self._file.state.certificate_until = welcome.certificate_until or None
+        _log.info("welcomed", node=welcome.node, tenant=welcome.tenant, running_jobs=list(welcome.running_jobs))
+        self._do(self._tidy(frozenset(welcome.running_jobs)))
+
+    async def _tidy(self, running: frozenset[str]) -> None:
+        for job in self._parts.state.jobs():
+            if job not in running:
+                await self._parts.tasks.drop_job(job)
+        await self._parts.tasks.resend(running)
+
+    async def _prepare(self, asked: pb.Prepare) -> None:
+        answer = await self._parts.prepared.prepare(asked, self._settings())
+        codes = [denial.code for denial in answer.denials]
+        _log.info("job_prepared" if not codes else "job_denied", job=asked.job, app=asked.app_name, denials=codes)
+        self._link.send(pb.NodeEvent(prepared=answer))
+
+    def _said_farewell(self, farewell: pb.Farewell) -> None:
+        _log.warning("farewell", code=farewell.code, message=farewell.message)
+        self._file.state.last_error = f"{farewell.code}: {farewell.message}"
+        self.farewell = farewell
+        if farewell.code in FINAL:
+            self.stopped.set()
+
+    def _do(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(self._guarded(work))
+        self._doing.add(task)
+        task.add_done_callback(self._doing.discard)
+
+    async def _guarded(self, work: Coroutine[None, None, None]) -> None:
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - the agent's outermost guard: one bad event must not end it
+            _log.exception("event_failed")
+            self._file.state.last_error = f"{type(error).__name__}: {error}"
