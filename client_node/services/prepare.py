@@ -1,4 +1,4 @@
-"""A job asks to run here: consent, fetch the app, verify it, look for missing imports; then yes, or all that is amiss."""
+"""A job asks to run here: consent, fetch the app, verify it, look for missing imports; then yes, or why not."""
 
 from __future__ import annotations
 

@@ -49,9 +49,7 @@ class WarmApp:
         """The child's process, if one is warm."""
         return self._child.pid if self._child else None
 
-    async def run(
-        self, offer: pb.TaskOffer, instruction: Path, state: KeptState | None, state_path: Path | None
-    ) -> Reply:
+    async def run(self, offer: pb.TaskOffer, instruction: Path, state: Path | None) -> Reply:
         """Let the app answer one message.
 
         Args:
