@@ -1,0 +1,125 @@
+"""What is known of a running job, as one value folded from its event log, and the one line that shows it.
+
+The fold reads facts by name and ignores events it does not know, so a newer coordinator's log still shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from common.cli.output import cell
+from common.client.records import Job, JobEvent
+
+_LOSSES = ("loss", "eval_loss", "eval-loss", "evaluate-loss", "val_loss", "train_loss", "train-loss")
+_METRIC_FACTS = ("metrics", "evaluate", "train")
+_QUIET = frozenset({"state", "note", "round", "rounds"})
+_BAR = 20  # characters
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a job is, as far as its log has been read."""
+
+    state: str = "queued"
+    note: str = ""
+    round: int = 0
+    rounds: int = 0  # planned; 0 = the app does not say
+    loss: float | None = None
+    waiting_for: tuple[str, ...] = ()
+    dropped: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+def started(job: Job) -> Progress:
+    """Return the progress of a job as the coordinator describes it now."""
+    metrics = {name: value for name, value in job["metrics"].items() if value is not None}
+    return Progress(job["state"], job["note"], job["round"], job["rounds"], loss_in(metrics), metrics=metrics)
+
+
+def fold(progress: Progress, entry: JobEvent) -> Progress:
+    """Return ``progress`` after one more line of the log."""
+    facts = entry["facts"]
+    found = _numbers(facts)
+    loss = loss_in(found)
+    return replace(
+        progress,
+        state=str(facts.get("state") or progress.state),
+        note=str(facts.get("note") or ("" if "state" in facts else progress.note)),
+        round=max(progress.round, _whole(facts.get("round"))),
+        rounds=_whole(facts.get("rounds")) or progress.rounds,
+        loss=progress.loss if loss is None else loss,
+        waiting_for=_names(facts, progress.waiting_for),
+        dropped=progress.dropped + (entry["event"] == "update_dropped"),
+        metrics={**progress.metrics, **found},
+    )
+
+
+def loss_in(metrics: Mapping[str, float]) -> float | None:
+    """Return the loss among ``metrics``, preferring one measured on data not trained on."""
+    for name in _LOSSES:
+        if name in metrics:
+            return metrics[name]
+    return next((value for name, value in sorted(metrics.items()) if "loss" in name), None)
+
+
+def in_line(progress: Progress, elapsed: float) -> str:
+    """Return the progress as one line: bar, round i/N, loss, who is waited for."""
+    parts = [f"{progress.state:<10}"]
+    if progress.rounds:
+        filled = min(_BAR, progress.round * _BAR // progress.rounds)
+        parts.append("[" + "#" * filled + "." * (_BAR - filled) + "]")
+        parts.append(f"round {progress.round}/{progress.rounds}")
+    elif progress.round:
+        parts.append(f"round {progress.round}")
+    if progress.loss is not None:
+        parts.append(f"loss {progress.loss:.4f}")
+    if progress.dropped:
+        parts.append(f"{progress.dropped} dropped")
+    if progress.waiting_for:
+        parts.append("waiting for " + ", ".join(cell(name) for name in progress.waiting_for[:4]))
+    elif progress.note:
+        parts.append(cell(progress.note))
+    parts.append(f"{elapsed:.0f}s")
+    return "  ".join(parts)
+
+
+def in_words(entry: JobEvent) -> str:
+    """Return one line of the log as people read it."""
+    facts = entry["facts"]
+    told = [str(facts["note"])] if facts.get("note") else []
+    told += [f"{name}={_short(value)}" for name, value in facts.items() if name not in _QUIET]
+    head = entry["event"].replace("_", " ")
+    if _whole(facts.get("round")):
+        head += f" {facts['round']}" + (f"/{facts['rounds']}" if facts.get("rounds") else "")
+    return "  ".join([entry["at"][11:19], head, *(cell(text) for text in told)])
+
+
+def _numbers(facts: Mapping[str, object]) -> dict[str, float]:
+    found: dict[str, float] = {}
+    for name in reversed(_METRIC_FACTS):
+        table = facts.get(name)
+        if isinstance(table, dict):
+            found |= {str(k): float(v) for k, v in table.items() if isinstance(v, (int, float))}
+    if isinstance(loss := facts.get("loss"), (int, float)):
+        found["loss"] = float(loss)
+    return found
+
+
+def _names(facts: Mapping[str, object], before: tuple[str, ...]) -> tuple[str, ...]:
+    """Return who is waited for; a closed round or a new state waits for nobody until it says so."""
+    names = facts.get("waiting_for")
+    if isinstance(names, (list, tuple)):
+        return tuple(str(name) for name in names)
+    return () if "round" in facts or "state" in facts else before
+
+
+def _whole(value: object) -> int:
+    return int(value) if isinstance(value, (int, float)) and not isinstance(value, bool) and value < 2**53 else 0
+
+
+def _short(value: object) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{k} {_short(v)}" for k, v in value.items()) + "}"
+    text = cell(value)
+    return text if len(text) <= 80 else text[:77] + "…"

@@ -1,0 +1,123 @@
+"""Watching a job until it ends: a redrawn line on a terminal, a line an event in a pipe, NDJSON for programs.
+
+Ctrl-C only detaches: the job goes on at the coordinator, and the way back is printed.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+
+from common.cli import failures
+from common.cli.output import Output, cell, clean
+from common.cli.progress import Progress, fold, in_line, in_words, started
+from common.client import Client
+from common.client.records import FINAL_STATES, Job, JobEvent
+from common.clock import Clock, SystemClock
+
+
+class Detached(KeyboardInterrupt):
+    """The person stopped watching; the job goes on."""
+
+
+class LiveLine:
+    """One line on stderr, drawn over itself; silent where stderr is no terminal."""
+
+    def __init__(self, out: Output) -> None:
+        self._out = out
+        self._drawn = False
+
+    def draw(self, text: str) -> None:
+        """Show ``text`` in place of what was shown."""
+        if self._out.live:
+            self._out.err.write("\r\x1b[2K" + clean(text)[: _width() - 1])
+            self._out.err.flush()
+            self._drawn = True
+
+    def clear(self) -> None:
+        """Leave the line empty for other talk."""
+        if self._drawn:
+            self._out.err.write("\r\x1b[2K")
+            self._out.err.flush()
+            self._drawn = False
+
+
+def watch(
+    client: Client,
+    job_id: str,
+    out: Output,
+    *,
+    each: Callable[[JobEvent], None] | None = None,
+    clock: Clock | None = None,
+) -> Job:
+    """Follow the job to its end and return it as it ended.
+
+    Args:
+        client: The coordinator.
+        job_id: Which job.
+        out: Where progress goes: stderr, or stdout as NDJSON with ``--json``.
+        each: Called with every entry instead of printing it.
+        clock: For the elapsed time shown.
+
+    Raises:
+        Detached: Ctrl-C.
+    """
+    time = clock or SystemClock()
+    job = client.jobs.get(job_id)
+    line, began = LiveLine(out), time.monotonic()
+    progress = Progress(rounds=job["rounds"]) if job["state"] not in FINAL_STATES else started(job)
+    try:
+        for entry in client.jobs.follow(job_id):
+            progress = fold(progress, entry)
+            _show(entry, out, each)
+            line.draw(in_line(progress, time.monotonic() - began))
+    except KeyboardInterrupt:
+        raise Detached from None
+    finally:
+        line.clear()
+    return client.jobs.get(job_id)
+
+
+def quietly(client: Client, job_id: str) -> Job:
+    """Wait for the job's end without a word and return it as it ended.
+
+    Raises:
+        Detached: Ctrl-C.
+    """
+    try:
+        for _ in client.jobs.follow(job_id):
+            pass
+    except KeyboardInterrupt:
+        raise Detached from None
+    return client.jobs.get(job_id)
+
+
+def verdict(job: Job, out: Output) -> int:
+    """Say how the job ended and what to type next; return the exit code that this deserves."""
+    if job["state"] == "succeeded":
+        out.say(f"{job['id']} succeeded after {job['round']} rounds{_metrics(job)}")
+        out.next(f"hansa model show {job['tenant']}/{job['model']}", "hansa deployments ls")
+        return failures.OK
+    reason = job["reason"] or job["state"]
+    out.say(f"{job['id']} {job['state']}: {cell(job['note'])} [{cell(reason)}]")
+    out.next(f"hansa job logs {job['id']}", f"hansa explain {reason}")
+    return failures.exit_code(reason)
+
+
+def _show(entry: JobEvent, out: Output, each: Callable[[JobEvent], None] | None) -> None:
+    if each is not None:
+        each(entry)
+    elif out.as_json:
+        out.line(entry)
+    elif not out.live:
+        out.say(in_words(entry))
+
+
+def _metrics(job: Job) -> str:
+    shown = [f"{name} {value:.4g}" for name, value in job["metrics"].items() if isinstance(value, float)]
+    return ": " + ", ".join(shown[:6]) if shown else ""
+
+
+def _width() -> int:
+
+    return shutil.get_terminal_size().columns
