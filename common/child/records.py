@@ -1,0 +1,143 @@
+"""A Flower ``RecordDict`` as one object (the layout of ``frames``), and back.
+
+Tensor bytes go straight between the object's file and the record: no ``.npy`` in between.  What safetensors cannot
+name (complex numbers, an app's own serialisation) travels as bytes, with its Flower dtype, shape and stype in the
+metadata entry ``hansa.foreign``.
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import json
+import os
+from typing import Any
+
+from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+
+from common.child import frames, shim
+from common.child.blocks import FLOWER, HEADER_ROOM, SAFETENSORS, Block, Store, memfd, whole_arena, write_all
+
+SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
+SMALL = 1024 * 1024  # bytes; an object below it is read at once and its file closed
+
+
+def encode(content: RecordDict) -> tuple[int, int]:
+    """Return a sealed memfd holding ``content`` and its size; the caller closes it.
+
+    Raises:
+        ValueError: two tensors would share one name.
+    """
+    entries: list[frames.Entry] = []
+    blocks: list[Block] = []
+    records: list[list[Any]] = []
+    foreign: dict[str, Any] = {}
+    for name, record in content.items():
+        if isinstance(record, ArrayRecord):
+            records.append([name, "array", list(record)])
+            for key, array in record.items():
+                block, note = shim.block_of(array)
+                if note:
+                    foreign[f"{name}/{key}"] = note
+                entries.append((f"{name}/{key}", SAFETENSORS[block.dtype], block.shape, block.nbytes))
+                blocks.append(block)
+        else:
+            kind = "metric" if isinstance(record, MetricRecord) else "config"
+            records.append([name, kind, {key: _plain(value) for key, value in record.items()}])
+    if len({entry[0] for entry in entries}) != len(entries):
+        raise ValueError("two arrays of this RecordDict share one name of the form record/key")
+    metadata = {"hansa": json.dumps(records, separators=(",", ":"))}
+    if foreign:
+        metadata["hansa.foreign"] = json.dumps(foreign, separators=(",", ":"))
+    return _write_object(frames.object_header(entries, metadata), blocks)
+
+
+def _write_object(header: bytes, blocks: list[Block]) -> tuple[int, int]:
+    arena = whole_arena(blocks)
+    # A small object is copied: cheaper than 64 KiB of padding on every wire it travels.
+    if arena is not None and arena.end >= SMALL and len(header) <= HEADER_ROOM:
+        size = arena.end
+        write_all(arena.fd, _padded(header), 0)
+        arena.sent = True
+        fd = os.dup(arena.fd)
+    else:
+        fd = memfd("object")
+        size = len(header)
+        write_all(fd, header, 0)
+        for block in blocks:
+            block.write_to(fd, size)
+            size += block.nbytes
+    os.ftruncate(fd, size)
+    seal(fd)
+    return fd, size
+
+
+def seal(fd: int) -> None:
+    """Make a memfd unchangeable, as the parent demands."""
+    fcntl.fcntl(fd, fcntl.F_ADD_SEALS, SEALS)
+
+
+def _padded(header: bytes) -> bytes:
+    """Return ``header`` grown with spaces to fill the room kept for it; safetensors allows trailing spaces."""
+    room = HEADER_ROOM - 8
+    return room.to_bytes(8, "little") + header[8:] + b" " * (HEADER_ROOM - len(header))
+
+
+def decode(fd: int, size: int) -> RecordDict:
+    """Return the records in the object ``fd``, which is taken over."""
+    store = Store(fd)
+    head = _read(fd, min(size, 4096), 0)
+    need = 8 + int.from_bytes(head[:8], "little")
+    if need > len(head):
+        head = _read(fd, need, 0)
+    table, data_at = frames.read_object_header(head)
+    metadata = table.get("__metadata__", {})
+    foreign = json.loads(metadata.get("hansa.foreign", "{}"))
+    body = _read(fd, size, 0) if size < SMALL else None
+    content = RecordDict()
+    for name, kind, values in json.loads(metadata.get("hansa", "[]")):
+        if kind == "array":
+            arrays = ArrayRecord()
+            for key in values:
+                full = f"{name}/{key}"
+                block = _block(table[full], data_at, store, body)
+                arrays[key] = shim.array_of(block, foreign.get(full))
+            content[name] = arrays
+        else:
+            record = MetricRecord if kind == "metric" else ConfigRecord
+            content[name] = record({key: _rich(value) for key, value in values.items()})
+    return content
+
+
+def _block(entry: dict[str, Any], data_at: int, store: Store, body: bytes | None) -> Block:
+    begin, end = entry["data_offsets"]
+    dtype, shape = FLOWER[entry["dtype"]], tuple(entry["shape"])
+    if body is None:
+        return Block(dtype, shape, None, store, data_at + begin)
+    return shim.memory_block(dtype, shape, body[data_at + begin : data_at + end])
+
+
+def _read(fd: int, size: int, at: int) -> bytes:
+    parts = bytearray()
+    while len(parts) < size:
+        part = os.pread(fd, size - len(parts), at + len(parts))
+        if not part:
+            raise frames.FrameError("an object's file is shorter than announced")
+        parts += part
+    return bytes(parts)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return {"b64": base64.b64encode(value).decode()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _rich(value: Any) -> Any:
+    if isinstance(value, dict):
+        return base64.b64decode(value["b64"])
+    if isinstance(value, list):
+        return [_rich(item) for item in value]
+    return value

@@ -1,0 +1,1 @@
+"""numpy-regression: linear regression by FedAvg."""
