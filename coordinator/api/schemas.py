@@ -70,9 +70,17 @@ class Problem(Out):
     detail: str
     errors: list[FieldError] = []
     next_step: str = ""
+    reason: str = ""  # narrower, where an app failed
 
 
 # ---- system --------------------------------------------------------------------------------------------------------
+
+
+class HealthOut(Out):
+    """How the coordinator is."""
+
+    status: str
+    store: str = ""
 
 
 class CaOut(Out):

@@ -5,23 +5,26 @@ The Protocols say which part of each service this layer calls; ``coordinator.app
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from common.clock import Clock
-from common.ids import AppDigest, FederationId, JobId, NodeId, TenantId
+from common.ids import AppDigest, FederationId, JobId, TenantId
 from common.jobspec import JobSpec, Scalar
-from coordinator.domain.jobs import Job, JobLogEntry
-from coordinator.domain.models import Deployment, ModelVersion
+from coordinator.domain.jobs import Job
 from coordinator.domain.nodes import Node
 from coordinator.domain.tenancy import Principal
 from coordinator.ports.blobs import BlobStore
 from coordinator.ports.link import NodeLink
 from coordinator.ports.store import Store
+from coordinator.services.deploy import Deployments
+from coordinator.services.enrol import Enrolment
 from coordinator.services.federations import Federations
+from coordinator.services.feed import JobFeed
 from coordinator.services.identity import Identity
+from coordinator.services.publish import Publisher
 from policies.engine import Policies
 
 
@@ -45,34 +48,6 @@ class PlanLike(Protocol):
     def missing_imports(self) -> Sequence[str]: ...
     @property
     def placeable(self) -> bool: ...
-
-
-class JoinLike(Protocol):
-    """What a joining node is given."""
-
-    @property
-    def node(self) -> str: ...
-    @property
-    def tenant(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def certificate(self) -> str: ...
-    @property
-    def ca(self) -> str: ...
-    @property
-    def link(self) -> str: ...
-    @property
-    def manifest_keys(self) -> Mapping[str, str]: ...
-    @property
-    def time(self) -> float: ...
-
-
-class Enrolment(Protocol):
-    """``services/enrol``."""
-
-    async def join(self, token_text: str, csr_pem: str, name: str) -> JoinLike: ...
-    async def revoke(self, node_id: NodeId) -> None: ...
 
 
 class Submissions(Protocol):
@@ -100,28 +75,6 @@ class Desk(Protocol):
     async def cancel(self, job_id: JobId, by: str) -> None: ...
 
 
-class Feed(Protocol):
-    """``services/feed``: history, then live; ends after the job's last entry."""
-
-    def follow(self, job: JobId, after: int) -> AsyncIterator[JobLogEntry]: ...
-
-
-class Publisher(Protocol):
-    """``services/publish``."""
-
-    async def import_model(
-        self, principal: Principal, tenant: TenantId, model: str, fmt: str, path: Path
-    ) -> ModelVersion: ...
-
-
-class Deployments(Protocol):
-    """``services/deploy``."""
-
-    async def deploy(
-        self, tenant: TenantId, model: str, version: int, nodes: Sequence[NodeId]
-    ) -> Sequence[Deployment]: ...
-
-
 @dataclass(frozen=True)
 class CaInfo:
     """The root that nodes and callers pin."""
@@ -139,7 +92,7 @@ class Services:
     enrolment: Enrolment
     submissions: Submissions
     desk: Desk
-    feed: Feed
+    feed: JobFeed
     publisher: Publisher
     deployments: Deployments
     link: NodeLink

@@ -1,0 +1,157 @@
+"""Records as JSON: tenants, nodes, federations, models."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from common.clock import iso
+from common.ids import FederationId
+from coordinator.api import schemas as s
+from coordinator.domain.models import Alias, Deployment, ModelVersion
+from coordinator.domain.nodes import DatasetOffer, Node, NodeReport, NodeStatus
+from coordinator.domain.tenancy import ApiToken, Federation, Tenant
+
+
+def maybe(seconds: float | None) -> str | None:
+    """Return a time, or null."""
+    return None if seconds is None else iso(seconds)
+
+
+def finite(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """Return metrics as JSON can say them: NaN and the infinities become null."""
+    return {name: float(value) if math.isfinite(value) else None for name, value in metrics.items()}
+
+
+def tenant(record: Tenant) -> s.TenantOut:
+    """Return a tenant."""
+    return s.TenantOut(id=record.id, title=record.title, created_at=iso(record.created_at))
+
+
+def token(record: ApiToken) -> s.TokenOut:
+    """Return an API token without its secret."""
+    return s.TokenOut(
+        id=record.id,
+        tenant=record.tenant,
+        role=record.role,
+        subject=record.subject,
+        created_at=iso(record.created_at),
+        expires_at=maybe(record.expires_at),
+        revoked=record.revoked,
+    )
+
+
+def federation(record: Federation) -> s.FederationOut:
+    """Return a federation and where each tenant stands."""
+    members = [s.MemberOut(tenant=t, acceptance=a.value) for t, a in sorted(record.members.items())]
+    return s.FederationOut(
+        id=record.id,
+        owner=record.owner,
+        title=record.title,
+        individual_replies=record.individual_replies,
+        created_at=iso(record.created_at),
+        members=members,
+    )
+
+
+def node(record: Node, *, online: bool, within: frozenset[FederationId] | None) -> s.NodeOut:
+    """Return a node.
+
+    Args:
+        record: The node.
+        online: Whether it is connected now.
+        within: Show only what it shares into these federations; None = the caller is of its own house.
+    """
+    report = record.report or NodeReport(environments=(), slots=0, cpus=0)
+    datasets = [_dataset(d) for d in report.datasets if within is None or d.federation in within]
+    approvals = [(f, app) for f, app in report.approvals if within is None or f in within]
+    return s.NodeOut(
+        id=record.id,
+        tenant=record.tenant,
+        name=record.name,
+        status=record.status.value,
+        online=online,
+        state=node_state(record, online=online),
+        created_at=iso(record.created_at),
+        seen_at=maybe(record.seen_at),
+        certificate_until=iso(record.certificate_until),
+        generation=record.generation,
+        datasets=datasets,
+        approvals=[s.ApprovalOut(federation=f, app_digest=app) for f, app in approvals],
+        environments=list(report.environments),
+        slots=report.slots,
+        cpus=report.cpus,
+        memory_mib=report.memory_mib,
+        sandbox=report.sandbox,
+        serving=report.serving if within is None else "",
+        release=report.release,
+        skew_s=report.skew_s if math.isfinite(report.skew_s) else 0.0,
+    )
+
+
+def node_state(record: Node, *, online: bool) -> str:
+    """Return a node's state in words."""
+    match record.status:
+        case NodeStatus.REVOKED:
+            return "revoked"
+        case NodeStatus.QUARANTINED:
+            return "quarantined: two copies of its certificate were seen"
+        case NodeStatus.ACTIVE:
+            if online:
+                return "online"
+            return "never connected" if record.seen_at is None else f"offline since {iso(record.seen_at)}"
+
+
+def _dataset(offer: DatasetOffer) -> s.DatasetOut:
+    return s.DatasetOut(
+        federation=offer.federation,
+        name=offer.name,
+        format=offer.format,
+        rows=offer.rows,
+        digest=offer.digest,
+        columns=[s.ColumnOut(name=name, type=kind) for name, kind in offer.columns],
+    )
+
+
+def version(record: ModelVersion) -> s.ModelVersionOut:
+    """Return a model version."""
+    return s.ModelVersionOut(
+        tenant=record.tenant,
+        model=record.model,
+        version=record.version,
+        manifest=record.manifest,
+        manifest_size=record.manifest_size,
+        federation=record.federation,
+        job=record.job,
+        round=record.round,
+        created_at=iso(record.created_at),
+        metrics=finite(record.metrics),
+        servable=record.servable,
+    )
+
+
+def alias(record: Alias) -> s.AliasOut:
+    """Return an alias."""
+    return s.AliasOut(
+        name=record.name,
+        version=record.version,
+        generation=record.generation,
+        moved_by=record.moved_by,
+        moved_at=iso(record.moved_at),
+    )
+
+
+def deployment(record: Deployment, node_name: str) -> s.DeploymentOut:
+    """Return a deployment."""
+    return s.DeploymentOut(
+        tenant=record.tenant,
+        model=record.model,
+        version=record.version,
+        node=record.node,
+        node_name=node_name,
+        wanted=record.wanted,
+        state=record.state,
+        message=record.message,
+        url=record.url,
+        updated_at=iso(record.updated_at),
+    )

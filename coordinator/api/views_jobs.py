@@ -1,0 +1,107 @@
+"""Records as JSON: plans, jobs, their events and rounds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from common.clock import iso
+from coordinator.api import schemas_jobs as s
+from coordinator.api.services import PlanLike
+from coordinator.api.views import finite, maybe
+from coordinator.domain.exchanges import Exchange
+from coordinator.domain.jobs import Job, JobLogEntry
+from coordinator.ports.link import NodeLink
+
+
+def plan(record: PlanLike, link: NodeLink) -> s.PlanOut:
+    """Return where a job could run and every reason against."""
+    online = link.connected()
+    nodes = [
+        s.PlannedNodeOut(
+            id=node.id,
+            tenant=node.tenant,
+            name=node.name,
+            online=node.id in online,
+            denials=[s.DenialOut(code=d.code, message=d.message) for d in denials],
+        )
+        for node, denials in record.nodes
+    ]
+    return s.PlanOut(
+        placeable=record.placeable,
+        app_name=record.spec.name,
+        model=record.spec.model or record.spec.name,
+        rounds=record.spec.rounds,
+        minimum=record.spec.cohort.minimum,
+        aggregation=record.spec.aggregation,
+        missing_imports=list(record.missing_imports),
+        nodes=nodes,
+    )
+
+
+def job(record: Job) -> s.JobOut:
+    """Return a job."""
+    roster = [
+        s.RosterOut(node=e.node, tenant=e.tenant, name=e.name, partition_id=e.partition_id) for e in record.roster
+    ]
+    return s.JobOut(
+        id=record.id,
+        tenant=record.tenant,
+        federation=record.federation,
+        submitted_by=record.submitted_by,
+        app=record.app,
+        app_name=record.spec.name,
+        model=record.spec.model or record.spec.name,
+        run_config=dict(record.spec.config),
+        seed=record.seed,
+        state=record.state,
+        note=record.note,
+        reason=record.reason,
+        round=record.round,
+        rounds=record.rounds or record.spec.rounds,
+        metrics=finite(record.metrics),
+        roster=roster,
+        created_at=iso(record.created_at),
+        started_at=maybe(record.started_at),
+        ended_at=maybe(record.ended_at),
+    )
+
+
+def event(entry: JobLogEntry) -> s.JobEventOut:
+    """Return one line of a job's log."""
+    return s.JobEventOut(seq=entry.seq, at=iso(entry.at), event=entry.event, facts=_plain(entry.facts))
+
+
+def round_(record: Exchange, names: Mapping[str, str]) -> s.RoundOut:
+    """Return one exchange; ``names`` maps a node's id to its name."""
+    asked = sorted({names.get(m.node, m.node) for m in record.messages})
+    return s.RoundOut(
+        seq=record.seq,
+        round=record.round,
+        kind=record.kind,
+        message_type=record.messages[0].message_type if record.messages else "",
+        fold=record.fold,
+        asked=asked,
+        included=[s.IncludedOut(node=i.node, name=names.get(i.node, i.node), weight=i.weight) for i in record.included],
+        dropped=[
+            s.DroppedOut(node=node, name=names.get(node, node), code=code, message=message)
+            for node, code, message in record.dropped
+        ],
+        opened_at=iso(record.opened_at),
+        closed_at=maybe(record.closed_at),
+    )
+
+
+def _plain(value: Mapping[str, object]) -> dict[str, object]:
+    return {str(k): _json(v) for k, v in value.items()}
+
+
+def _json(value: object) -> object:
+    """Return ``value`` as JSON can say it; apps report NaN."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return _plain(value)
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_json(v) for v in value]
+    return value if isinstance(value, (str, int, float, bool)) or value is None else str(value)
