@@ -1,0 +1,271 @@
+"""One exchange with the nodes, live: tasks are offered, statuses and updates come in, the core says when it closes.
+
+Nothing here is durable: until the exchange is closed and journalled the updates stay at their nodes, and after a crash
+the same tasks are offered again under the same ids.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from common.errors import IllegalTransition
+from common.failpoints import failpoint
+from common.ids import NodeId, TaskId, task_id
+from common.wire import hansa_node_pb2 as pb
+from coordinator.aggregation.verify import Fault, Shape, Sound
+from coordinator.domain.exchanges import ExchangeKind
+from coordinator.domain.jobs import Job, RosterEntry
+from coordinator.ports.link import SpooledUpdate
+from coordinator.rounds.exchange import Abandon, Close, ExchangeRound, Slot, Terms, Wait, new_round
+from coordinator.rounds.slots import OPEN, SlotEvent, SlotState
+from coordinator.scheduling.decide import Ask, Lease
+from coordinator.services import offers
+from coordinator.services.around import Around
+from coordinator.services.calls import Call
+from coordinator.services.collect import Want
+from coordinator.services.objects import HeldObject
+
+_QUIET_S = 1.0  # seconds an exchange may take before anybody is told whom it waits for
+_State = pb.TaskStatus.State
+
+
+@dataclass(frozen=True)
+class Taken:
+    """An update that is here and sound."""
+
+    update: SpooledUpdate
+    sound: Sound | None  # None: not to be folded
+
+
+class LiveExchange:
+    """One exchange or push at the journal's frontier.
+
+    Args:
+        around: Services.
+        job: The job; its roster is fixed.
+        seq: Number in the journal.
+        call: What the app asked for.
+        held: The objects it sends, ours to close.
+        ready: Nodes that have the app prepared on their present connection; shared with the job's run.
+        on_wait: Told what is waited for, once it takes longer.
+    """
+
+    def __init__(
+        self,
+        around: Around,
+        job: Job,
+        seq: int,
+        call: Call,
+        held: Sequence[HeldObject],
+        ready: set[NodeId],
+        on_wait: Callable[[Wait], None],
+    ) -> None:
+        self._around, self._job, self.seq, self.call, self._held = around, job, seq, call, held
+        self._ready, self._on_wait = ready, on_wait
+        self.roster: Mapping[NodeId, RosterEntry] = {entry.node: entry for entry in job.roster}
+        self.opened_at = around.clock.monotonic()
+        self.round: ExchangeRound = new_round(
+            self._terms(), [(i.slot, i.node, self.roster[i.node].name) for i in call.instructions]
+        )
+        self.taken: dict[int, Taken] = {}
+        self._inspecting: set[int] = set()
+        self._shapes: dict[Shape, int] = {}
+        self.changed = asyncio.Event()
+        self.over = False
+
+    def open(self) -> None:
+        """Ask for a slot of each node that is there."""
+        failpoint("exchange_opened")
+        for instruction in self.call.instructions:
+            self._want(instruction.slot)
+        self._around.leases.settle()
+
+    async def run(self) -> Close | Abandon:
+        """Wait until the exchange closes or must be abandoned."""
+        told = ""
+        while True:
+            now = self._around.clock.monotonic()
+            verdict = self.round.verdict(now, self._around.presence.away(self.roster))
+            if not isinstance(verdict, Wait):
+                return verdict
+            pause = verdict.until - now
+            if verdict.sentence != told:
+                quiet = self.opened_at + _QUIET_S - now
+                if quiet <= 0:
+                    self._on_wait(verdict)
+                    told = verdict.sentence
+                else:
+                    pause = min(pause, quiet)
+            self.changed.clear()
+            try:
+                async with asyncio.timeout(max(pause, 0.001)):
+                    await self.changed.wait()
+            except TimeoutError:
+                continue
+
+    def find(self, node: NodeId, digest: str) -> HeldObject | None:
+        """Return the object of that digest if ``node`` was sent it."""
+        if all(i.node != node or i.content != digest for i in self.call.instructions):
+            return None
+        return next((h for h in self._held if h.digest == digest), None)
+
+    def node_ready(self, node: NodeId) -> None:
+        """Offer the node what it has not answered; it may have forgotten or kept it."""
+        for slot in self._slots_of(node):
+            self._around.leases.release(self._task(slot))
+            self._want(slot)
+        self._around.leases.settle()
+        self.changed.set()
+
+    def node_gone(self, node: NodeId) -> None:
+        """Take the node's open tasks back; they are offered again when it returns."""
+        for slot in self._slots_of(node):
+            self._around.leases.release(self._task(slot))
+            self.round.apply(slot, SlotEvent.WITHDRAW)
+        self.changed.set()
+
+    def status(self, slot: int, status: pb.TaskStatus) -> Slot | None:
+        """Take a node's word on its task; return the slot if this was news that ends or restarts it."""
+        if self.round.slots[slot].state not in OPEN or self.over:
+            return None
+        match status.state:
+            case _State.ACCEPTED | _State.RUNNING:
+                self.round.apply(slot, SlotEvent.ACCEPT)
+                return None
+            case _State.READY:
+                self.round.apply(slot, SlotEvent.READY)
+                return None
+            case _State.FAILED:
+                return self._failed(slot, status.reason or "node_error", status.message)
+            case _State.DENIED:
+                words = "; ".join(f"{d.code}: {d.message}" for d in status.denials) or status.message
+                return self._ended(slot, SlotEvent.DENY, "denied", words)
+            case _:
+                return None
+
+    def wants(self, slot: int) -> bool:
+        """Say whether an update for this slot would still count."""
+        return not self.over and self.round.slots[slot].state in OPEN and slot not in self._inspecting
+
+    async def take(self, slot: int, update: SpooledUpdate) -> tuple[bool, Fault | None]:
+        """Verify a spooled update and count it: (whether it counts, why it was dropped)."""
+        if not self.wants(slot):
+            known = self.taken.get(slot)
+            return known is not None and known.update.digest == update.digest, None
+        self._inspecting.add(slot)
+        try:
+            found = await self._around.collector.inspect(update.path, update.size, self._asked())
+            failpoint("update_verified")
+        finally:
+            self._inspecting.discard(slot)
+        if self.over or self.round.slots[slot].state not in OPEN:
+            return False, None
+        if isinstance(found, Fault):
+            self._ended(slot, SlotEvent.DROP, found.code, found.message)
+            return False, found
+        self.taken[slot] = Taken(update, found)
+        self._ended(slot, SlotEvent.TAKE, "", "")
+        self._count(found)
+        return True, None
+
+    def end(self, reason: str) -> None:
+        """Take every task back that is still open and let the objects go; idempotent."""
+        if self.over:
+            return
+        self.over = True
+        for slot, state in list(self.round.slots.items()):
+            self._around.leases.release(self._task(slot))
+            if state.state in OPEN:
+                self.round.apply(slot, SlotEvent.CLOSE, "late", reason)
+                if state.state is not SlotState.PENDING:
+                    self._around.link.send(state.node, offers.task_cancel(self._task(slot), reason))
+        for held in self._held:
+            held.close()
+        self._around.leases.settle()
+        self.changed.set()
+
+    def drop(self, slot: int, fault: Fault) -> None:
+        """Take an update out again: it does not agree with the others."""
+        self.round.apply(slot, SlotEvent.DROP, fault.code, fault.message)
+
+    def _terms(self) -> Terms:
+        spec, now = self._job.spec, self._around.clock.monotonic()
+        return Terms(
+            minimum=spec.cohort.minimum,
+            target=spec.cohort.target if self.call.kind is ExchangeKind.EXCHANGE else 0,
+            deadline=now + min(spec.deadline_s, self.call.timeout_s),
+            wait_s=spec.wait_s,
+            grace_s=self._around.settings.grace_s,
+            errors_are_replies=self.call.by_hand,
+        )
+
+    def _asked(self) -> Want:
+        kind = self.call.message_type
+        return Want(
+            judged=self.call.alike,
+            arrays=kind == "train",
+            finite=kind in {"train", "evaluate"},
+            max_weight=self._job.spec.max_weight,
+        )
+
+    def _count(self, sound: Sound | None) -> None:
+        """Keep the number of updates that would be folded together; one shape for all is the rule."""
+        if sound is None or not self.call.fold:
+            return
+        self._shapes[sound.shape] = self._shapes.get(sound.shape, 0) + 1
+        self.round.agreeing = max(self._shapes.values()) if len(self._shapes) > 1 else None
+
+    def _slots_of(self, node: NodeId) -> list[int]:
+        return [i.slot for i in self.call.instructions if i.node == node and self.round.slots[i.slot].state in OPEN]
+
+    def _task(self, slot: int) -> TaskId:
+        return task_id(self._job.id, self.seq, slot)
+
+    def _want(self, slot: int) -> None:
+        node = self.round.slots[slot].node
+        if node not in self._ready:
+            return
+        ask = Ask(self._task(slot), self._job.id, node, self.opened_at, slot, self._lease_s())
+        self._around.leases.ask(ask, lambda lease: self._offer(slot, lease), lambda _: self._expired(slot))
+
+    def _lease_s(self) -> float:
+        now, terms = self._around.clock.monotonic(), self.round.terms
+        left = terms.deadline - now
+        return left if left > 1.0 else max(terms.deadline + terms.wait_s - now, 1.0)
+
+    def _offer(self, slot: int, lease: Lease) -> None:
+        instruction = self.call.instructions[slot]
+        entry = self.roster[instruction.node]
+        event = offers.task_offer(
+            self._job, self.seq, instruction, entry, fold=self.call.fold, lease_s=lease.until - lease.start
+        )
+        if self._around.link.send(instruction.node, event):
+            self.round.apply(slot, SlotEvent.OFFER)
+            failpoint("task_offered")
+
+    def _expired(self, slot: int) -> None:
+        if self.round.slots[slot].state in OPEN:
+            task = self._task(slot)
+            self._around.link.send(self.round.slots[slot].node, offers.task_cancel(task, "lease_expired"))
+            self._failed(slot, "lease_expired", "the task took longer than its lease")
+
+    def _failed(self, slot: int, reason: str, message: str) -> Slot:
+        self._around.leases.release(self._task(slot))
+        after = self.round.fail(slot, reason[:80], message[:1000])
+        if after.state is SlotState.PENDING:
+            self._want(slot)
+        self._around.leases.settle()
+        self.changed.set()
+        return after
+
+    def _ended(self, slot: int, event: SlotEvent, reason: str, message: str) -> Slot | None:
+        try:
+            after = self.round.apply(slot, event, reason, message[:1000])
+        except IllegalTransition:
+            return None
+        self._around.leases.release(self._task(slot))
+        self._around.leases.settle()
+        self.changed.set()
+        return after
