@@ -55,7 +55,8 @@ class AgentState:
     running: list[str] = field(default_factory=list)  # tasks
     apps: dict[str, int] = field(default_factory=dict)  # job -> process of its warm app
     held: int = 0  # updates kept
-    serving: str = ""
+    serving: str = ""  # URL of the local model server
+    models: list[dict[str, str | int]] = field(default_factory=list)
     sandbox: str = ""
     certificate_until: float | None = None
 
