@@ -2,7 +2,7 @@
 
 Tensor bytes go straight between the object's file and the record: no ``.npy`` in between.  What safetensors cannot
 name (complex numbers, an app's own serialisation) travels as bytes, with its Flower dtype, shape and stype in the
-metadata entry ``hansa.foreign``.
+metadata's ``foreign``.
 """
 
 from __future__ import annotations
@@ -46,9 +46,8 @@ def encode(content: RecordDict) -> tuple[int, int]:
             records.append([name, kind, {key: _plain(value) for key, value in record.items()}])
     if len({entry[0] for entry in entries}) != len(entries):
         raise ValueError("two arrays of this RecordDict share one name of the form record/key")
-    metadata = {"hansa": json.dumps(records, separators=(",", ":"))}
-    if foreign:
-        metadata["hansa.foreign"] = json.dumps(foreign, separators=(",", ":"))
+    listing = {"records": records, **({"foreign": foreign} if foreign else {})}
+    metadata = {"hansa": json.dumps(listing, separators=(",", ":"))}
     return _write_object(frames.object_header(entries, metadata), blocks)
 
 
@@ -91,11 +90,11 @@ def decode(fd: int, size: int) -> RecordDict:
     if need > len(head):
         head = _read(fd, need, 0)
     table, data_at = frames.read_object_header(head)
-    metadata = table.get("__metadata__", {})
-    foreign = json.loads(metadata.get("hansa.foreign", "{}"))
+    listing = json.loads(table["__metadata__"]["hansa"])
+    foreign = listing.get("foreign", {})
     body = _read(fd, size, 0) if size < SMALL else None
     content = RecordDict()
-    for name, kind, values in json.loads(metadata.get("hansa", "[]")):
+    for name, kind, values in listing["records"]:
         if kind == "array":
             arrays = ArrayRecord()
             for key in values:

@@ -52,6 +52,7 @@ class Content:
     configs: dict[str, dict[str, Any]]
     data_offset: int
     size: int
+    foreign: frozenset[str] = frozenset()  # tensors that are an app's own serialisation, bytes and no numbers
 
     def signature(self) -> tuple[tuple[str, str, tuple[int, ...]], ...]:
         """Return (name, dtype, shape) of the tensors, in order."""
@@ -82,15 +83,22 @@ def parse_content(head: bytes, size: int, limits: ContentLimits = _DEFAULT) -> C
         raise BadUpdate("an object's metadata must hold exactly 'hansa'")
     listing = strict_json(table.metadata["hansa"], "the record list")
     rows = listing.get("records")
-    if listing.keys() != {"records"} or not isinstance(rows, list):
-        raise BadUpdate("the record list must hold exactly 'records'")
+    foreign = listing.get("foreign", {})
+    if not listing.keys() <= {"records", "foreign"} or not isinstance(rows, list) or not isinstance(foreign, dict):
+        raise BadUpdate("the record list must hold 'records', perhaps 'foreign', and nothing else")
     reader = _Reader({t.name: t for t in table.tensors}, limits.values)
     for row in rows:
         reader.take(row)
     if reader.left:
         raise BadUpdate(f"tensor {next(iter(reader.left))[:80]!r} belongs to no record")
     return Content(
-        tuple(reader.records), tuple(reader.tensors), reader.metrics, reader.configs, table.data_offset, table.size
+        tuple(reader.records),
+        tuple(reader.tensors),
+        reader.metrics,
+        reader.configs,
+        table.data_offset,
+        table.size,
+        frozenset(foreign),
     )
 
 

@@ -66,6 +66,8 @@ def judge(content: Content, *, arrays: bool, max_weight: float) -> Sound | Fault
         return Fault("metric_records", f"a reply must hold exactly one metric record, this has {len(names['metric'])}")
     metric_record = names["metric"][0]
     metrics = content.metrics[metric_record]
+    if arrays and content.foreign:
+        return Fault("foreign", f"tensor {min(content.foreign)[:80]!r} is the app's own serialisation, which has no mean")
     if arrays and not content.in_data_order():
         return Fault("layout", "the tensors must lie in the data in the order of the record")
     fault = _weight_fault(metrics.get(WEIGHT), max_weight)
