@@ -78,7 +78,7 @@ def insert_if_new(connection: sa.Connection, table: sa.Table, values: dict[str, 
     """Insert ``values`` unless the primary key is there; return whether they were inserted."""
     keys = [c.name for c in table.primary_key]
     statement = _insert(connection, table).on_conflict_do_nothing(index_elements=keys)
-    return connection.execute(statement, values).rowcount == 1
+    return connection.execute(statement.returning(table.c[keys[0]]), values).first() is not None
 
 
 def upsert(connection: sa.Connection, table: sa.Table, values: dict[str, Any], key: Iterable[str]) -> None:
