@@ -1,8 +1,8 @@
 """Deployments: which node should serve which version, and what it last said.
 
-What is wanted is a row; the message to the node is only its echo.  It is sent at once if the node is connected, and again
-each time the node connects, until the node says it serves.  A node may fetch exactly the manifest, graph and packed tensors
-of the versions wanted there.
+What is wanted is a row; the message to the node is only its echo.  It is sent at once if the node is connected, and
+again each time the node connects: saying twice what is served already costs the node nothing.  A node may fetch exactly
+the manifest, graph and packed tensors of the versions wanted there.
 """
 
 from __future__ import annotations
