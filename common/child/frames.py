@@ -8,7 +8,8 @@ file (parent to child) whose whole content is one safetensors file.
 An *object* carries one Flower ``RecordDict``: tensor ``"<record>/<key>"`` for each array, and in ``__metadata__`` one
 entry ``hansa`` = JSON ``{"records": [[name, "array"|"metric"|"config", keys-or-values], ...]}`` in the record order:
 for "array" the list of keys in order, for "metric"/"config" an object of values (bytes as ``{"b64": "..."}``; lists
-stay lists), and for tensors that safetensors cannot name ``"foreign"``: name -> Flower's [dtype, shape, stype].  So one SHA-256 covers tensors, metrics and configuration alike.
+stay lists), and for tensors that safetensors cannot name ``"foreign"``: name -> Flower's [dtype, shape, stype].  So one
+SHA-256 covers tensors, metrics and configuration alike.
 """
 
 from __future__ import annotations

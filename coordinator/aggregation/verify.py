@@ -67,7 +67,7 @@ def judge(content: Content, *, arrays: bool, max_weight: float) -> Sound | Fault
     metric_record = names["metric"][0]
     metrics = content.metrics[metric_record]
     if arrays and content.foreign:
-        return Fault("foreign", f"tensor {min(content.foreign)[:80]!r} is the app's own serialisation, which has no mean")
+        return Fault("foreign", f"tensor {min(content.foreign)[:80]!r} is in the app's own format, which has no mean")
     if arrays and not content.in_data_order():
         return Fault("layout", "the tensors must lie in the data in the order of the record")
     fault = _weight_fault(metrics.get(WEIGHT), max_weight)
