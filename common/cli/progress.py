@@ -57,9 +57,11 @@ def fold(progress: Progress, entry: JobEvent) -> Progress:
 
 def loss_in(metrics: Mapping[str, float]) -> float | None:
     """Return the loss among ``metrics``, preferring one measured on data not trained on."""
+    plain = {name.rpartition(".")[2]: value for name, value in metrics.items() if not name.startswith("evaluate.")}
+    plain |= {name.removeprefix("evaluate."): value for name, value in metrics.items() if name.startswith("evaluate.")}
     for name in _LOSSES:
-        if name in metrics:
-            return metrics[name]
+        if name in plain:
+            return plain[name]
     return next((value for name, value in sorted(metrics.items()) if "loss" in name), None)
 
 

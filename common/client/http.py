@@ -164,7 +164,7 @@ class Http:
     def _shaped(self, kind: type[AnswerT], answer: object) -> AnswerT:
         if not isinstance(answer, dict):
             raise PlatformError(f"{self.url} answered no JSON object", next_step="is this URL a Hansa coordinator?")
-        missing = getattr(kind, "__required_keys__", frozenset()) - answer.keys()
+        missing: frozenset[str] = getattr(kind, "__required_keys__", frozenset()) - answer.keys()
         if missing:
             raise VersionMismatch(
                 f"{self.url} answered a {kind.__name__} without {', '.join(sorted(missing))}",

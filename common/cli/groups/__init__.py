@@ -9,6 +9,7 @@ import typer
 
 from common.cli.explain import explain
 from common.cli.groups import apps, federations, jobs, login, models, nodes, tenants
+from common.cli.local.commands import demo, up
 from common.cli.newapp import new
 from common.cli.simulate import simulate
 
@@ -19,6 +20,8 @@ def own_commands() -> typer.Typer:
         no_args_is_help=True, help="Hansa: an operating system for federated AI.", rich_markup_mode="markdown"
     )
     root.callback()(_root)
+    root.command()(demo)
+    root.command()(up)
     root.command()(simulate)
     root.command()(new)
     root.command()(explain)

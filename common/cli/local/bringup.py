@@ -1,0 +1,164 @@
+"""Raising a local platform: a coordinator, then tenants, nodes, federation, consent, agents; all by public means.
+
+What an admin would do by REST is done by REST, each tenant with its own token; what an operator would type at a node is
+typed as that command, in its own process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+from common.bundle import pack, read_bundle
+from common.cli.context import Context, Contexts, save
+from common.cli.local.layout import FEDERATION, Layout, Site, prepare_folders
+from common.cli.local.processes import Processes
+from common.client import Client
+from common.client.records import Node
+from common.clock import Clock
+from common.errors import PlatformError, Unreachable
+
+READY_S = 60.0  # for a coordinator to answer, or for all agents to be online
+_LOOK_S = 0.05
+
+
+class Raised:
+    """A platform that is being raised or runs.
+
+    Args:
+        layout: What it is made of.
+        processes: Takes its processes; whoever made it ends them.
+        clock: For deadlines.
+        say: Told each step, for people.
+        sandbox: "bwrap" or "none".
+    """
+
+    def __init__(
+        self, layout: Layout, processes: Processes, clock: Clock, say: Callable[[str], None], sandbox: str = "bwrap"
+    ) -> None:
+        self.layout, self.processes, self.clock, self.say, self.sandbox = layout, processes, clock, say, sandbox
+        self.url = self.link = ""
+        self.app_digest = str(read_bundle(pack(layout.app)).digest)
+        self._clients: dict[Path, Client] = {}
+
+    def client(self, site: Site | None = None) -> Client:
+        """Return a client in the name of the platform's admin, or of a site's tenant admin."""
+        path = site.token_file if site else self.layout.coordinator / "admin.token"
+        if path not in self._clients:
+            self._clients[path] = Client(self.url, path.read_text("utf-8").strip(), self.ca)
+        return self._clients[path]
+
+    @property
+    def ca(self) -> Path:
+        """The coordinator's CA."""
+        return self.layout.coordinator / "ca" / "ca.pem"
+
+    def close(self) -> None:
+        """Close the clients."""
+        for client in self._clients.values():
+            client.close()
+
+    def raise_all(self) -> None:
+        """Bring the platform up; return when every agent is online and the coordinator knows what it consents to.
+
+        Raises:
+            PlatformError: a step failed, or a process died.
+        """
+        again = self.layout.whole
+        if not again:
+            prepare_folders(self.layout)
+        self._start_coordinator(*(self.layout.addresses() if again else ("", "")))
+        if not again:
+            self._make_tenants()
+            with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+                list(pool.map(self._set_up_node, self.layout.sites))
+        for site in self.layout.sites:
+            self.processes.start(
+                f"node {site.name}", ["node", "run", "--dir", str(site.agent)], site.root / "agent.log"
+            )
+        self.say(f"starting {len(self.layout.sites)} nodes …")
+        self._until(self._all_online, "every node online")
+        if not again:
+            self.layout.seal(self.clock.now(), self.url, self.link)
+
+    def _start_coordinator(self, url: str, link: str) -> None:
+        self.say("starting the coordinator …")
+        folder = self.layout.coordinator
+        stated = folder / "coordinator.json"
+        with suppress(FileNotFoundError):
+            stated.unlink()  # of an earlier run: what is read below must be this run's
+        ports = []
+        if url:  # the nodes know these addresses
+            ports = ["--port", url.rpartition(":")[2], "--link-port", link.rpartition(":")[2]]
+        arguments = ["coordinator", "serve", "--dir", str(folder), *ports]
+        self.processes.start("coordinator", arguments, self.layout.root / "coordinator.log")
+        self._until(lambda: self._answers(stated), "the coordinator")
+        self.say(f"coordinator at {self.url}")
+
+    def _answers(self, stated: Path) -> bool:
+        try:
+            row = json.loads(stated.read_text("utf-8"))
+            self.url, self.link = str(row["url"]), str(row["link"])
+            with Client(self.url, "", self.ca) as client:
+                client.health()
+        except (OSError, ValueError, KeyError, Unreachable):
+            return False
+        return True
+
+    def _make_tenants(self) -> None:
+        admin, names = self.client(), [site.name for site in self.layout.sites]
+        for site in self.layout.sites:
+            admin.tenants.create(site.name, site.name.capitalize())
+            token = admin.tenants.create_token(site.name, "tenant_admin", f"steward@{site.name}")["token"]
+            site.token_file.touch(0o600)
+            site.token_file.write_text(token + "\n", "utf-8")
+        first = self.layout.sites[0]
+        # The example asks every hospital one question at the end, and reads the answers one by one.
+        self.client(first).federations.create(FEDERATION, names[1:], title="Hospitals", individual_replies=True)
+        for site in self.layout.sites[1:]:
+            self.client(site).federations.accept(FEDERATION)
+        self.say(f"tenants {', '.join(names)} accepted the federation {FEDERATION}")
+        chosen = Context(self.url, first.token_file.read_text("utf-8").strip(), str(self.ca), self._signers())
+        save(self.layout.context, Contexts().having("local", chosen))
+
+    def _signers(self) -> dict[str, str]:
+        with Client(self.url, "", self.ca) as client:
+            keys = client.ca().get("manifest_keys")
+        return {str(k): str(v) for k, v in keys.items()} if isinstance(keys, dict) else {}
+
+    def _set_up_node(self, site: Site) -> None:
+        with Client(self.url, site.token_file.read_text("utf-8").strip(), self.ca) as client:
+            token = client.tenants.create_join_token(site.name, site.name)["token"]
+        folder = ["--dir", str(site.agent)]
+        node = self.processes.command
+        node("node", "join", self.url, "--token", token, "--name", site.name, *folder)
+        node("node", "dataset", "add", site.dataset, str(site.data), *folder)
+        node("node", "dataset", "share", site.dataset, "--federation", FEDERATION, *folder)
+        node("node", "app", "approve", self.app_digest, "--federation", FEDERATION, *folder)
+        node("node", "policy", "set", "individual_replies", "allow", *folder)
+        if self.sandbox != "bwrap":
+            node("node", "policy", "set", "sandbox", self.sandbox, *folder)
+        self.say(f"{site.name}: joined, shares {site.dataset}, approved the app {self.app_digest[:12]}")
+
+    def _all_online(self) -> bool:
+        nodes = {node["name"]: node for node in self.client(self.layout.sites[0]).nodes.list()}
+        return all(site.name in nodes and _ready(nodes[site.name]) for site in self.layout.sites)
+
+    def _until(self, done: Callable[[], bool], what: str) -> None:
+        until = self.clock.monotonic() + READY_S
+        while not done():
+            self.processes.check()
+            if self.clock.monotonic() > until:
+                raise PlatformError(
+                    f"waited {READY_S:.0f} s for {what}", next_step=f"read the logs in {self.layout.root}"
+                )
+            time.sleep(_LOOK_S)
+
+
+def _ready(node: Node) -> bool:
+    return node["online"] and bool(node["datasets"]) and bool(node["approvals"])
