@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 PR_SET_PDEATHSIG = 1
 
@@ -41,7 +42,7 @@ def _die_with_parent() -> None:
         os._exit(0)
 
 
-def _our_modules():  # type: ignore[no-untyped-def]  # noqa: ANN202 the type is ours and not importable up here
+def _our_modules() -> Any:
     import flwr.clientapp  # noqa: F401
     import flwr.serverapp  # noqa: F401
     import numpy as np  # noqa: F401

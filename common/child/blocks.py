@@ -11,6 +11,7 @@ Out of scope: what a record is, and Flower.  Standard library and numpy only.
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 from typing import Any
@@ -31,9 +32,18 @@ ARENA_WASTE = 64 * 1024 * 1024  # bytes of dead blocks an arena may hold beside 
 Raw = NDArray[Any]
 
 
+_STORAGE = {name: np.dtype("uint16" if name == "bfloat16" else name) for name in SAFETENSORS}
+_NAMES = {dtype: dtype.name for dtype in _STORAGE.values()}  # ``dtype.name`` costs a microsecond, and models have many
+
+
 def storage_dtype(name: str) -> np.dtype[Any]:
     """Return the numpy dtype that holds Flower dtype ``name`` (bfloat16 as its 16 bits)."""
-    return np.dtype("uint16" if name == "bfloat16" else name)
+    return _STORAGE[name]
+
+
+def flower_dtype(array: Raw) -> str:
+    """Return Flower's name of an array's dtype, "" if a block cannot hold it."""
+    return _NAMES.get(array.dtype) or _NAMES.get(array.dtype.newbyteorder("="), "")
 
 
 class Store:
@@ -62,7 +72,7 @@ class Block:
     ) -> None:
         self.dtype = dtype
         self.shape = shape
-        self.nbytes = int(np.prod(shape, dtype=np.int64)) * storage_dtype(dtype).itemsize
+        self.nbytes = math.prod(shape) * _STORAGE[dtype].itemsize
         self._memory = memory
         self.store = store
         self.offset = offset
@@ -80,8 +90,12 @@ class Block:
             return self._mapped(dtype)
         array = np.empty(self.shape, dtype)
         if self.nbytes:
-            self._read_into(memoryview(array.reshape(-1).view(np.uint8)))
+            self._read_into(bytes_of(array))
         return array
+
+    def peek(self) -> Raw:
+        """Return the tensor for reading only; copied no more than needed."""
+        return self._memory if self._memory is not None else self.private()
 
     def _mapped(self, dtype: np.dtype[Any]) -> Raw:
         store = self._stored()
@@ -108,8 +122,7 @@ class Block:
         """Write the bytes into ``fd`` at ``at``."""
         if not self.nbytes:
             return
-        array = self._memory if self._memory is not None else self.private()
-        _write(fd, memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8)), at)
+        _write(fd, bytes_of(self.peek()), at)
 
     def _stored(self) -> Store:
         if self.store is None:
@@ -133,7 +146,7 @@ class Arena(Store):
         """Return a block of ``array``'s bytes, written at the end."""
         offset = self.end
         if array.nbytes:
-            _write(self.fd, memoryview(array.reshape(-1).view(np.uint8)), offset)
+            _write(self.fd, bytes_of(array), offset)
         self.end += array.nbytes
         self.live += array.nbytes
         return Block(dtype, array.shape, None, self, offset)
@@ -159,9 +172,9 @@ class Maker:
 
     def block(self, array: Raw, dtype: str = "") -> Block:
         """Return a block with a copy of ``array`` as it is now; ``dtype`` names what numpy cannot (bfloat16)."""
-        name = dtype or array.dtype.name
+        name = dtype or flower_dtype(array)
         if not self.in_files:
-            return Block(name, array.shape, _little(array).copy())
+            return Block(name, array.shape, array.astype(_STORAGE[name], order="C", copy=True))
         if self._arena is None or self._arena.sent or self._arena.wasteful:
             self._arena = Arena()
         return self._arena.add(name, _little(array))
@@ -169,8 +182,14 @@ class Maker:
 
 def _little(array: Raw) -> Raw:
     """Return ``array`` C-contiguous and in native order, copied only if it is not."""
-    native = array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
-    return np.require(native, requirements="C")
+    if array.flags.c_contiguous and array.dtype.isnative:
+        return array
+    return array.astype(array.dtype.newbyteorder("="), order="C")
+
+
+def bytes_of(array: Raw) -> memoryview:
+    """Return the bytes of a C-contiguous array, without a copy."""
+    return memoryview(array.reshape(-1).view(np.uint8))  # type: ignore[arg-type]  # a numpy array is a buffer
 
 
 def whole_arena(blocks: list[Block]) -> Arena | None:

@@ -91,7 +91,8 @@ def _load_state(torch: Any, model: Any, arrays: Arrays) -> None:
 
 def _from_torch(torch: Any, model: Any, inputs: Inputs) -> bytes:
     model.eval()
-    examples = tuple(torch.zeros([_EXAMPLE if size == FREE_AXIS else size for size in shape]) for shape in inputs.values())
+    sizes = [[_EXAMPLE if size == FREE_AXIS else size for size in shape] for shape in inputs.values()]
+    examples = tuple(torch.zeros(size) for size in sizes)
     axes = {name: {i: FREE_AXIS for i, size in enumerate(shape) if size == FREE_AXIS} for name, shape in inputs.items()}
     with torch.no_grad():
         answer = model(*examples)
@@ -100,7 +101,8 @@ def _from_torch(torch: Any, model: Any, inputs: Inputs) -> bytes:
         axes |= {name: {0: FREE_AXIS} for name in outputs}
     graph = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the tracing exporter is called old on every call; the new one needs onnxscript
+        # The tracing exporter calls itself old each time; the new one needs onnxscript.
+        warnings.simplefilter("ignore")
         torch.onnx.export(
             model,
             examples,

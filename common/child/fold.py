@@ -78,20 +78,31 @@ def judge(kind: str, strategy: Any, aggregation: str) -> Verdict:
 
 
 def _not_linear(strategy: Any, category: str) -> str:
-    aggregate = f"aggregate_{category}"
-    cls = type(strategy)
+    reasons = (check(strategy, category) for check in (_own_function, _overrides, _own_metrics))
+    return next((why for why in reasons if why), "")
+
+
+def _own_function(strategy: Any, category: str) -> str:
+    cls, aggregate = type(strategy), f"aggregate_{category}"
     if not isinstance(strategy, LINEAR) or _resolved(cls, aggregate) is not _expected(cls, aggregate):
         return f"strategy {cls.__name__} has its own {aggregate}"
-    for owner in cls.__mro__:
-        for name in _SEES_REPLIES:
-            if name in vars(owner) and vars(owner)[name] is not _ORIGINAL.get((owner, name)):
-                if owner is Strategy or name == _other(aggregate):
-                    continue
-                return f"strategy overrides {name}"
-    if any(name in vars(strategy) for name in _SEES_REPLIES if name != _other(aggregate)):
-        return f"strategy overrides {aggregate}"
-    if any(names.get(name) is not original for names, name, original in _ORIGINAL_GLOBALS):
+    return ""
+
+
+def _overrides(strategy: Any, category: str) -> str:
+    """Look where ``super()`` and ``self`` in Flower's functions may lead: mixins, the instance, Flower's modules."""
+    names = [name for name in _SEES_REPLIES if name != _other(f"aggregate_{category}")]
+    owners = [owner for owner in type(strategy).__mro__ if owner is not Strategy]
+    for name in names:
+        defined = [owner for owner in owners if name in vars(owner)]
+        if name in vars(strategy) or any(vars(owner)[name] is not _ORIGINAL.get((owner, name)) for owner in defined):
+            return f"strategy overrides {name}"
+    if any(module.get(name) is not original for module, name, original in _ORIGINAL_GLOBALS):
         return "app changed a function of Flower"
+    return ""
+
+
+def _own_metrics(strategy: Any, category: str) -> str:
     if getattr(strategy, f"{category}_metrics_aggr_fn", None) is not aggregate_metricrecords:
         return "metric function is the app's own"
     if strategy.weighted_by_key != WEIGHT:

@@ -97,7 +97,7 @@ class Grid(FlowerGrid):
         """The description of the run."""
         return self._run
 
-    def create_message(  # noqa: PLR0913 Flower's signature
+    def create_message(
         self, content: RecordDict, message_type: str, dst_node_id: int, group_id: str, ttl: float | None = None
     ) -> Message:
         """Return a new message to a node."""

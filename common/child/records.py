@@ -33,17 +33,16 @@ def encode(content: RecordDict) -> tuple[int, int]:
     records: list[list[Any]] = []
     foreign: dict[str, Any] = {}
     for name, record in content.items():
-        if isinstance(record, ArrayRecord):
-            records.append([name, "array", list(record)])
-            for key, array in record.items():
-                block, note = shim.block_of(array)
-                if note:
-                    foreign[f"{name}/{key}"] = note
-                entries.append((f"{name}/{key}", SAFETENSORS[block.dtype], block.shape, block.nbytes))
-                blocks.append(block)
-        else:
+        if not isinstance(record, ArrayRecord):
             kind = "metric" if isinstance(record, MetricRecord) else "config"
             records.append([name, kind, {key: _plain(value) for key, value in record.items()}])
+            continue
+        records.append([name, "array", list(record)])
+        for key, array in record.items():
+            block, note = shim.block_of(array)
+            foreign |= {f"{name}/{key}": note} if note else {}
+            entries.append((f"{name}/{key}", SAFETENSORS[block.dtype], block.shape, block.nbytes))
+            blocks.append(block)
     if len({entry[0] for entry in entries}) != len(entries):
         raise ValueError("two arrays of this RecordDict share one name of the form record/key")
     listing = {"records": records, **({"foreign": foreign} if foreign else {})}

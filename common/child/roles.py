@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import socket
 
-from common.child import shim
+from common.child import shim, simulate
 from common.child.client import run_client
 from common.child.export import run_export
 from common.child.parent import Parent, Stop, failure
 from common.child.server import run_server
 
-__all__ = ["serve"]
+__all__ = ["serve", "simulate"]
 
 _ROLES = {"server": run_server, "client": run_client, "export": run_export}
 

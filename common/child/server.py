@@ -41,7 +41,7 @@ class Progress:
         @functools.wraps(make)
         def remember(result: Result, *args: Any, **kwargs: Any) -> None:
             make(result, *args, **kwargs)
-            progress._current = result  # noqa: SLF001 our own
+            progress._current = result
 
         @functools.wraps(start)
         def watched(strategy: Strategy, *args: Any, **kwargs: Any) -> Result:
@@ -51,8 +51,8 @@ class Progress:
             progress.record = getattr(strategy, "arrayrecord_key", RESULT)
             return result
 
-        Result.__init__ = remember  # type: ignore[method-assign]
-        Strategy.start = watched  # type: ignore[method-assign]
+        Result.__init__ = remember  # type: ignore[method-assign,assignment]
+        Strategy.start = watched  # type: ignore[method-assign,assignment]
 
     def note(self, round_: int, kind: str) -> None:
         """Tell what the strategy has aggregated up to the exchange of ``kind`` in ``round_``."""

@@ -20,7 +20,7 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, Error, Message, RecordDict
 from flwr.app.metadata import Metadata
 
-from common.child.blocks import SAFETENSORS, Block, Maker, Raw, storage_dtype
+from common.child.blocks import SAFETENSORS, Block, Maker, Raw, bytes_of, flower_dtype, storage_dtype
 
 try:
     from flwr.supercore.task_identity import TaskIdentity
@@ -99,8 +99,28 @@ def without_content(message: Message) -> Message:
     return bare
 
 
+def peek(array: Array) -> Raw:
+    """Return the array's values for reading only, in storage dtype (bfloat16 as float32)."""
+    block = array.__dict__.get(_BLOCK)
+    if block is None or array.dtype == "bfloat16":
+        return array.numpy()
+    return cast("Block", block).peek()
+
+
+def shell(content: RecordDict) -> RecordDict:
+    """Return a copy that an app may change without changing the original; arrays are shared, they never change."""
+    copy = content.copy()
+    for name, record in content.items():
+        twin = record.copy()
+        for key, value in record.items():
+            if isinstance(value, list):
+                twin[key] = list(value)  # type: ignore[assignment]
+        copy.__dict__["_data"][name] = twin
+    return copy
+
+
 def block_of(array: Array) -> tuple[Block, list[Any] | None]:
-    """Return the raw block of ``array`` and, where safetensors has no word for it, its Flower dtype, shape and stype."""
+    """Return the raw block of ``array``, and its dtype, shape and stype where safetensors has no word for them."""
     block = array.__dict__.get(_BLOCK)
     if block is not None:
         return cast("Block", block), None
@@ -135,13 +155,21 @@ def array_of(block: Block, foreign: list[Any] | None) -> Array:
 
 def cast_array(array: Array, dtype: str) -> Array:
     """Return ``array`` in another Flower dtype; into integers rounded to the nearest and kept within their range."""
-    values = array.numpy()
+    return cast_values(array.numpy(), dtype)
+
+
+def cast_values(values: Raw, dtype: str) -> Array:
+    """Return an ``Array`` of ``values`` in Flower dtype ``dtype``."""
     if dtype == "bfloat16":
-        return array_of(_maker.block(_to_bfloat16(values), "bfloat16"), None)
+        return array_of(_maker.block(_to_bfloat16(values), dtype), None)
     target = np.dtype(dtype)
     if target.kind in "iu" and values.dtype.kind == "f":
         limits = np.iinfo(target)
-        values = np.clip(np.rint(values), float(limits.min), float(limits.max))
+        # float64 cannot name the ends of int64: one step outside is as good as one step inside.
+        low, high = values.dtype.type(limits.min), values.dtype.type(limits.max)
+        rounded = np.rint(values)
+        inside = rounded.clip(low, high).astype(target)
+        values = np.where(rounded >= high, limits.max, np.where(rounded <= low, limits.min, inside))
     return array_of(_maker.block(np.asarray(values.astype(target))), None)
 
 
@@ -159,7 +187,7 @@ def _npy(block: Block) -> bytes:
         return array.tobytes()
     head = io.BytesIO()
     np.lib.format.write_array_header_1_0(head, np.lib.format.header_data_from_array_1_0(array))
-    return b"".join((head.getvalue(), memoryview(array.reshape(-1).view(np.uint8))))
+    return b"".join((head.getvalue(), bytes_of(array)))
 
 
 def _get_data(self: Array) -> bytes:
@@ -187,8 +215,9 @@ def _numpy(self: Array) -> Raw:
 def _from_numpy(_cls: type[Array], ndarray: Raw) -> Array:
     if not isinstance(ndarray, np.ndarray):
         raise AssertionError(f"Expected NumPy ndarray, got {type(ndarray)}")  # noqa: TRY004 Flower raises this one
-    if ndarray.dtype.name in SAFETENSORS:
-        return array_of(_maker.block(ndarray), None)
+    name = flower_dtype(ndarray)
+    if name:
+        return array_of(_maker.block(ndarray, name), None)
     out = io.BytesIO()
     np.save(out, ndarray, allow_pickle=False)
     return Array(str(ndarray.dtype), tuple(ndarray.shape), NUMPY, out.getvalue())

@@ -2,7 +2,7 @@
 
 Rules (each one blocks an attack that was tried, see ``tests/integration/test_child_escapes.py``):
     1. All namespaces are new: no network, no other process, no abstract sockets, no System V IPC.
-    2. The user is ``nobody`` without capabilities, and may not make a user namespace of its own, where it would be root.
+    2. The user is ``nobody`` without capabilities, and may not make a user namespace, where it would be root.
     3. Only system libraries, the job's Python, our child's code, the app and declared files are there, read-only.
     4. The environment is empty but for a short list; the session is new, so that no terminal can be written to.
     5. Everything ends with its parent.

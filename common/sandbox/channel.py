@@ -71,13 +71,9 @@ class Channel:
             raise
 
     async def _receive_first(self) -> tuple[bytes, list[int]]:
-        space = socket.CMSG_SPACE(frames.MAX_FDS * array.array("i").itemsize)
-        while True:
-            try:
-                data, ancillary, flags, _ = self._sock.recvmsg(1, space, socket.MSG_CMSG_CLOEXEC)
-                break
-            except BlockingIOError:
-                await self._ready(self._loop.add_reader, self._loop.remove_reader)
+        while (got := self._try_first()) is None:
+            await self._ready(self._loop.add_reader, self._loop.remove_reader)
+        data, ancillary, flags = got
         fds = array.array("i")
         for level, kind, payload in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
@@ -86,6 +82,13 @@ class Channel:
             close_all(list(fds))
             raise frames.FrameError(f"a frame came with more than {frames.MAX_FDS} descriptors")
         return data, list(fds)
+
+    def _try_first(self) -> tuple[bytes, list[tuple[int, int, bytes]], int] | None:
+        space = socket.CMSG_SPACE(frames.MAX_FDS * array.array("i").itemsize)
+        try:
+            return self._sock.recvmsg(1, space, socket.MSG_CMSG_CLOEXEC)[:3]
+        except BlockingIOError:
+            return None
 
     async def _exactly(self, size: int) -> bytes:
         parts = bytearray(size)

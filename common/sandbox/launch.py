@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
@@ -58,7 +58,7 @@ class ChildSpec:
     app_dir: Path | None
     readonly: tuple[Path, ...] = ()
     writable: tuple[Path, ...] = ()
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     log_path: Path | None = None
     script: Path | None = None
     pass_fds: tuple[int, ...] = ()
@@ -101,9 +101,7 @@ async def launch(spec: ChildSpec, mode: SandboxMode) -> Child:
     return Child(process, Channel(ours), printed, spec.limits, boxed=mode is SandboxMode.BWRAP, home=home)
 
 
-def _start(
-    spec: ChildSpec, mode: SandboxMode, sock: int, log: int, home: Path | None
-) -> subprocess.Popen[bytes]:
+def _start(spec: ChildSpec, mode: SandboxMode, sock: int, log: int, home: Path | None) -> subprocess.Popen[bytes]:
     environment = {**variables(str(home or "/tmp")), **dict(spec.environment)}  # noqa: S108 its private one
     argv = [spec.python, *_FLAGS, str(_program(spec, mode)), str(sock), *spec.args]
     if mode is SandboxMode.BWRAP:
