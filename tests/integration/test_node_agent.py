@@ -1,0 +1,383 @@
+"""The agent with a real sandboxed ClientApp, over a link in the test's hands."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from client_node.adapters.state import SqliteState
+from client_node.app import NodeAgent
+from client_node.ports.state import Approval
+from client_node.services.datasets import describe
+from client_node.services.node_dir import NodeDir
+from client_node.settings import NodeSettings, change, save
+from common.bundle import pack, read_bundle
+from common.clock import SystemClock
+from common.jobspec import parse
+from common.sandbox import available
+from common.wire import hansa_node_pb2 as pb
+from tests.integration.scripted_link import ScriptedLink, instruction, read_object
+
+pytestmark = pytest.mark.integration
+S = pb.TaskStatus
+JOB = "job_0123456789abcdef"
+FED = "hearts"
+
+PYPROJECT = """
+[project]
+name = "counter"
+[tool.flwr.app.components]
+serverapp = "counter:server"
+clientapp = "counter:client"
+[tool.flwr.app.config]
+factor = 2.0
+"""
+CODE = '''
+import os, sys, time
+import numpy as np
+from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.clientapp import ClientApp
+from flwr.serverapp import ServerApp
+
+client = ClientApp()
+server = ServerApp()
+
+@client.train()
+def train(message: Message, context: Context) -> Message:
+    do = message.content["config"].get("do", "train")
+    print("doing", do, flush=True)
+    if do == "raise":
+        raise ValueError("row 7 is odd")
+    if do == "exit":
+        sys.exit(3)
+    if do == "hang":
+        time.sleep(600)
+    if do == "die-once" and "tried" not in globals() and not context.state.get("seen"):
+        os.kill(os.getpid(), 9)
+    runs = int(context.state["count"]["runs"]) + 1 if "count" in context.state else 1
+    context.state["count"] = MetricRecord({"runs": runs})
+    if do == "forget":
+        del context.state["count"]
+    with open(context.node_config["data.rows"]) as file:
+        rows = len(file.read().splitlines()) - 1
+    w = message.content["arrays"]["w"].numpy() * context.run_config["factor"]
+    arrays = ArrayRecord({"w": __import__("flwr").app.Array(w.astype(np.float32))})
+    metrics = MetricRecord({"num-examples": rows, "runs": runs, "pid": os.getpid(),
+                            "partition": context.node_config["partition-id"]})
+    return Message(content=RecordDict({"arrays": arrays, "metrics": metrics}), reply_to=message)
+'''
+
+
+class Stage:
+    """One node directory, with an app to approve and a link to script."""
+
+    def __init__(self, root: Path) -> None:
+        self.place = NodeDir(root / "node")
+        self.place.prepare()
+        who = {
+            "node": "node_1", "tenant": "acme", "name": "n1", "coordinator": "https://localhost:1",
+            "link": "localhost:2", "ca_sha256": "0" * 64, "manifest_keys": {},
+        }  # fmt: skip
+        self.place.identity_file.write_text(json.dumps(who))
+        self.link = ScriptedLink()
+        app = root / "app"
+        app.mkdir()
+        (app / "pyproject.toml").write_text(PYPROJECT)
+        (app / "counter.py").write_text(CODE)
+        self.archive = pack(app)
+        self.digest = read_bundle(self.archive).digest
+        self.data = root / "rows.csv"
+        self.data.write_text("a,b\n1,2\n3,4\n5,6\n")
+        if not available()[0]:
+            self.set("sandbox", "none")
+
+    def set(self, key: str, value: str) -> None:
+        from client_node.settings import load
+
+        save(self.place.root, change(load(self.place.root), key, value))
+
+    def consent(self) -> None:
+        state = SqliteState(self.place.database)
+        limit = NodeSettings().dataset_bytes
+        state.put_dataset(
+            describe("rows", self.data, node_dir=self.place.root, now=1.0, max_bytes=limit), replace=True
+        )
+        state.share("rows", FED)
+        state.approve(Approval(FED, self.digest, 1.0))
+        state.close()
+
+    @asynccontextmanager
+    async def running(self, prepare: bool = True) -> AsyncIterator[NodeAgent]:
+        """Run the agent until the end of the ``with``; its memory is opened and closed with it."""
+        state = SqliteState(self.place.database)
+        agent = NodeAgent(self.place, state, self.link, SystemClock(), None)
+        self.link.sent.clear()
+        self.link.started.clear()
+        task = asyncio.create_task(agent.run())
+        try:
+            await self.link.started.wait()
+            if prepare:
+                await self.prepare()
+            yield agent
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert await asyncio.wait_for(task, 30) == 0
+            state.close()
+
+    async def prepare(self, **changes: object) -> pb.Prepared:
+        spec = parse(PYPROJECT)
+        values: dict[str, object] = {
+            "job": JOB, "federation": FED, "owner_tenant": "acme", "submitted_by": "ana", "app_digest": self.digest,
+            "bundle": self.link.put(self.archive), "spec": spec.to_json(), "app_name": "counter",
+        }  # fmt: skip
+        await self.link.tell(prepare=pb.Prepare(**(values | changes)))
+        return await self.link.heard(lambda e: e.prepared if e.HasField("prepared") else None)
+
+    async def offer(self, seq: int, *, lease: float = 60.0, fold: bool = True, **config: object) -> str:
+        content = self.link.put(instruction([1.0, float(seq)], **config))
+        task = f"{JOB}/{seq}/0"
+        await self.link.tell(
+            task=pb.TaskOffer(
+                task=task, job=JOB, seq=seq, slot=0, message_type="train", content=content, run_id=11,
+                flower_node_id=22, partition_id=1, num_partitions=4, group_id=str(seq), message_id=f"m{seq}",
+                lease_s=lease, seed=5, max_weight=1e9, fold=fold, ttl_s=lease,
+            )
+        )  # fmt: skip
+        return task
+
+    async def uploaded(self, task: str) -> tuple[dict[str, list[float]], dict[str, dict[str, object]]]:
+        async with asyncio.timeout(60):
+            while task not in self.link.uploads:
+                failed = [e.task for e in self.link.sent if e.HasField("task") and e.task.state in {S.FAILED, S.DENIED}]
+                assert not failed, failed
+                await asyncio.sleep(0.005)
+        return read_object(self.link.uploads[task])
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    return Stage(tmp_path)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(30):
+        while not true():
+            await asyncio.sleep(0.005)
+
+
+async def test_a_freshly_joined_node_runs_nothing(stage: Stage) -> None:
+    async with stage.running(prepare=False):
+        answer = await stage.prepare()
+        assert {"no_dataset_shared", "app_not_approved"} <= {d.code for d in answer.denials}
+        assert stage.link.downloads == []
+        status = await stage.link.status(await stage.offer(0), S.FAILED, S.DENIED)
+        assert status.state == S.FAILED and status.reason == "node_error"
+
+
+async def test_tasks_run_in_one_warm_process_and_state_is_carried_from_round_to_round(stage: Stage) -> None:
+    stage.consent()
+    async with stage.running():
+        first, second = [await stage.uploaded(await stage.offer(seq)) for seq in (0, 1)]
+        assert first[0] == {"arrays/w": [2.0, 0.0]} and second[0] == {"arrays/w": [2.0, 2.0]}
+        told = [metrics["metrics"] for _, metrics in (first, second)]
+        assert [(m["num-examples"], m["runs"], m["partition"]) for m in told] == [(3, 1, 1), (3, 2, 1)]
+        assert told[0]["pid"] == told[1]["pid"]
+        assert stage.link.said(f"{JOB}/0/0") == [S.ACCEPTED, S.RUNNING, S.READY]
+        assert "doing train" in (stage.place.log / f"{JOB}.log").read_text()
+
+
+async def test_an_update_is_kept_until_its_exchange_is_closed(stage: Stage) -> None:
+    stage.consent()
+    async with stage.running():
+        task = await stage.offer(0)
+        await stage.uploaded(task)
+        assert [u.task for u in (await stage.link.client.hello()).held] == [task]  # type: ignore[union-attr]
+        await stage.link.tell(closed=pb.ExchangeClosed(job=JOB, seq=0))
+        await until(lambda: not list(stage.place.updates.glob("*.update")))
+        assert not (await stage.link.client.hello()).held  # type: ignore[union-attr]
+
+
+async def test_a_held_update_is_sent_again_without_training_and_another_instruction_trains_anew(stage: Stage) -> None:
+    stage.consent()
+    async with stage.running():
+        task = await stage.offer(0)
+        before = await stage.uploaded(task)
+    stage.link.uploads.clear()
+    async with stage.running(prepare=False):  # the job is on record: no Prepare is needed after a restart
+        await stage.offer(0)
+        assert await stage.uploaded(task) == before
+        assert stage.link.said(task) == [S.READY]
+        stage.link.uploads.clear()
+        await stage.offer(0, lr=0.5)
+        after = await stage.uploaded(task)
+        assert S.RUNNING in stage.link.said(task)
+        assert after[1]["metrics"]["runs"] == 1  # from the state before the task, not from the one it had left
+
+
+async def test_state_survives_a_restart_of_the_agent(stage: Stage) -> None:
+    stage.consent()
+    async with stage.running():
+        await stage.uploaded(await stage.offer(0))
+        await stage.link.tell(closed=pb.ExchangeClosed(job=JOB, seq=0))
+        await until(lambda: not list(stage.place.updates.glob("*.update")))
+    async with stage.running(prepare=False):
+        _, metrics = await stage.uploaded(await stage.offer(1))
+        assert metrics["metrics"]["runs"] == 2
+
+
+async def test_an_app_that_empties_its_state_starts_from_an_empty_one(stage: Stage) -> None:
+    stage.consent()
+    async with stage.running():
+        runs = []
+        for seq, do in enumerate(("train", "forget", "train")):
+            runs.append((await stage.uploaded(await stage.offer(seq, do=do)))[1]["metrics"]["runs"])
+        assert runs == [1, 2, 1]
+
+
+async def test_a_welcome_drops_what_no_job_needs_and_sends_the_rest_again(stage: Stage) -> None:
+    stage.consent()
+    async with stage.running():
+        task = await stage.offer(0)
+        await stage.uploaded(task)
+        stage.link.uploads.clear()
+        await stage.link.tell(welcome=pb.Welcome(running_jobs=[JOB]))
+        await stage.uploaded(task)
+        await stage.link.tell(welcome=pb.Welcome(running_jobs=[]))
+        await until(lambda: not list(stage.place.updates.iterdir()) and not (stage.place.jobs / JOB).exists())
+
+
+@pytest.mark.parametrize(
+    ("do", "reason", "words"), [("raise", "app_raised", "row 7 is odd"), ("exit", "app_exited", "3")]
+)
+async def test_a_failing_app_is_named_by_its_reason_and_the_next_task_gets_a_fresh_child(
+    stage: Stage, do: str, reason: str, words: str
+) -> None:
+    stage.consent()
+    async with stage.running():
+        _, first = await stage.uploaded(await stage.offer(0))
+        status = await stage.link.status(await stage.offer(1, do=do), S.FAILED)
+        assert status.reason == reason and words in status.message
+        stage.link.sent.clear()
+        _, metrics = await stage.uploaded(await stage.offer(2))
+        assert metrics["metrics"]["runs"] == 2  # the failed task left no trace in the state
+        assert metrics["metrics"]["runs"] == first["metrics"]["runs"] + 1
+
+
+async def test_what_an_app_raised_stays_here_if_the_operator_says_so(stage: Stage) -> None:
+    stage.consent()
+    stage.set("share_errors", "false")
+    async with stage.running():
+        status = await stage.link.status(await stage.offer(0, do="raise"), S.FAILED)
+        assert status.reason == "app_raised" and "row 7" not in status.message
+
+
+async def test_a_lease_that_runs_out_kills_the_app(stage: Stage) -> None:
+    stage.consent()
+    async with stage.running() as agent:
+        await stage.uploaded(await stage.offer(0))
+        status = await stage.link.status(await stage.offer(1, do="hang", lease=0.5), S.FAILED)
+        assert status.reason == "lease_expired"
+        assert agent._jobs.opened()[0].app.pid is None
+
+
+async def test_a_child_killed_from_outside_is_tried_once_more(stage: Stage) -> None:
+    stage.consent()
+    async with stage.running() as agent:
+        await stage.uploaded(await stage.offer(0))
+        task = await stage.offer(1, do="hang", lease=20)
+        await stage.link.status(task, S.RUNNING)
+        app = agent._jobs.opened()[0].app
+        first = app.pid
+        assert first is not None
+        os.killpg(first, signal.SIGKILL)
+        await until(lambda: app.pid not in {first, None})
+        assert stage.link.said(task) == [S.ACCEPTED, S.RUNNING]
+        await stage.link.tell(cancel=pb.TaskCancel(task=task, reason="test"))
+        await until(lambda: app.pid is None)
+
+
+async def test_a_job_whose_approval_is_taken_back_is_stopped_at_once(stage: Stage) -> None:
+    stage.consent()
+    async with stage.running() as agent:
+        task = await stage.offer(0, do="hang")
+        await stage.link.status(task, S.RUNNING)
+        other = SqliteState(stage.place.database)
+        other.revoke(FED, stage.digest)
+        other.close()
+        agent.poke()
+        status = await stage.link.status(task, S.DENIED)
+        assert status.reason == "app_not_approved"
+        report = await stage.link.heard(lambda e: e.report if e.HasField("report") else None)
+        assert not report.approvals and report.datasets[0].name == "rows"
+
+
+async def test_a_reply_that_would_be_seen_alone_is_denied_unless_the_node_allows_it(stage: Stage) -> None:
+    stage.consent()
+    async with stage.running():
+        status = await stage.link.status(await stage.offer(0, fold=False), S.DENIED)
+        assert {d.code for d in status.denials} >= {"individual_replies_denied"}
+
+
+async def test_an_archive_that_is_another_app_is_refused(stage: Stage, tmp_path: Path) -> None:
+    stage.consent()
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "pyproject.toml").write_text(PYPROJECT)
+    (other / "counter.py").write_text(CODE + "\n# not what was approved\n")
+    async with stage.running(prepare=False):
+        answer = await stage.prepare(bundle=stage.link.put(pack(other)))
+        assert [d.code for d in answer.denials] == ["bad_signature"]
+        assert not list(stage.place.apps.iterdir())
+
+
+async def test_missing_imports_are_named_before_anything_runs(stage: Stage, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "pyproject.toml").write_text(PYPROJECT)
+    (other / "counter.py").write_text("import nosuchlibrary\n" + CODE)
+    stage.archive = pack(other)
+    stage.digest = read_bundle(stage.archive).digest
+    stage.consent()
+    async with stage.running(prepare=False):
+        answer = await stage.prepare()
+        assert [d.code for d in answer.denials] == ["missing_imports"]
+        assert "nosuchlibrary" in answer.denials[0].message
+
+
+async def test_an_ended_job_leaves_nothing_running_and_nothing_on_disk(stage: Stage) -> None:
+    stage.consent()
+    async with stage.running() as agent:
+        await stage.uploaded(await stage.offer(0))
+        pid = agent._jobs.opened()[0].app.pid
+        assert pid is not None
+        await stage.link.tell(ended=pb.JobEnded(job=JOB, state="succeeded"))
+        await until(lambda: not (stage.place.jobs / JOB).exists() and not list(stage.place.updates.iterdir()))
+        await until(lambda: not Path(f"/proc/{pid}").exists())
+
+
+async def test_a_task_no_longer_wanted_is_kept_and_sent_when_it_is_offered_again(stage: Stage) -> None:
+    stage.consent()
+    stage.link.wanted = False
+    async with stage.running():
+        task = await stage.offer(0)
+        await stage.link.status(task, S.READY)
+        stage.link.wanted = True
+        await stage.offer(0)
+        await stage.uploaded(task)
+        assert stage.link.said(task).count(S.RUNNING) == 1
+
+
+async def test_a_revoked_node_stops_its_agent(stage: Stage) -> None:
+    state = SqliteState(stage.place.database)
+    agent = NodeAgent(stage.place, state, stage.link, SystemClock(), None)
+    task = asyncio.create_task(agent.run())
+    await stage.link.tell(farewell=pb.Farewell(code="revoked", message="this node was revoked"))
+    assert await asyncio.wait_for(task, 30) == 3
+    state.close()
