@@ -110,7 +110,8 @@ class Uploads:
         incoming = self._spool.incoming(path, header.digest, header.size)
         try:
             await in_thread(self._pool, incoming.begin, header.offset)
-            await self._take(incoming, chunks, mine)
+            async with Pace(self._limits) as pace:
+                await self._take(incoming, chunks, mine, pace)
             await in_thread(self._pool, incoming.finish)
         except QuotaExceeded:
             incoming.close()
@@ -119,23 +120,21 @@ class Uploads:
         finally:
             incoming.close()
 
-    async def _take(self, incoming: Incoming, chunks: AsyncIterator[bytes], mine: _Running) -> None:
+    async def _take(self, incoming: Incoming, chunks: AsyncIterator[bytes], mine: _Running, pace: Pace) -> None:
         left = incoming.size - incoming.offset
         allowed = 16 + left // _SMALL
         gathered: list[bytes] = []
         writing: asyncio.Future[None] | None = None
         try:
-            async with Pace(self._limits) as pace:
-                async for chunk in chunks:
-                    mine.touched = pace.step(len(chunk))
-                    left, allowed = left - len(chunk), allowed - 1
-                    _check_chunk(chunk, left, allowed)
-                    gathered.append(chunk)
-                    if writing is None or writing.done() or len(gathered) >= GATHER:
-                        writing, gathered = await self._hand_over(incoming, gathered, writing), []
+            async for chunk in chunks:
+                mine.touched = pace.step(len(chunk))
+                left, allowed = left - len(chunk), allowed - 1
+                _check_chunk(chunk, left, allowed)
+                gathered.append(chunk)
+                if writing is None or writing.done() or len(gathered) >= GATHER:
+                    writing, gathered = await self._hand_over(incoming, gathered, writing), []
         finally:  # also when the node is cut off: what has come need not come again
-            writing = await self._hand_over(incoming, gathered, writing)
-            await settled(writing)
+            await settled(await self._hand_over(incoming, gathered, writing))
 
     async def _hand_over(
         self, incoming: Incoming, gathered: Sequence[bytes], writing: asyncio.Future[None] | None
