@@ -27,10 +27,13 @@ Param = str | int | None
 AnswerT = TypeVar("AnswerT")
 
 
-class Page(TypedDict):
-    """Part of a list."""
-
+class _Items(TypedDict):
     items: list[object]
+
+
+class Page(_Items, total=False):
+    """A list, or part of one."""
+
     next_page_token: str | None
 
 
