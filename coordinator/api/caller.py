@@ -29,7 +29,6 @@ _LOOK = {
     "node": "node::read",
     "federation": "federation::read",
     "job": "job::read",
-    "log": "job::read_log",
     "model": "model::read",
     "deployment": "deployment::read",
 }

@@ -80,7 +80,7 @@ class CaInfo:
     """The root that nodes and callers pin."""
 
     pem: str
-    sha256: str  # hex, of the root's public key, as in join tokens
+    sha256: str  # hex, of the certificate (DER), as join tokens carry it
 
 
 @dataclass(frozen=True)

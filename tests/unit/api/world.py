@@ -1,0 +1,284 @@
+"""Three organisations behind a real REST face: real store, blobs, identity, policies.
+
+``north`` and ``south`` share the federation ``hearts``; ``east`` shares nothing with anybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import httpx
+
+from common.bundle import pack, read_bundle
+from common.clock import ManualClock
+from common.crypto.keys import new_ed25519
+from common.crypto.x509 import load_ca, make_ca
+from common.errors import NotFound
+from common.ids import AppDigest, Digest, FederationId, JobId, NodeId, TenantId
+from common.jobspec import JobSpec
+from common.sandbox import SandboxMode
+from coordinator.adapters.blobs_dir import DirectoryBlobs
+from coordinator.adapters.sql import SqlStore, make_store
+from coordinator.api.app import create_app
+from coordinator.api.services import CaInfo, Services
+from coordinator.api.settings import ApiSettings
+from coordinator.domain.exchanges import Exchange, ExchangeKind, Included, Instruction
+from coordinator.domain.jobs import Job, JobEvent, JobState, RosterEntry, advance
+from coordinator.domain.nodes import DatasetOffer, Node, NodeReport, NodeStatus
+from coordinator.domain.tenancy import PLATFORM, Role
+from coordinator.services.deploy import Deployments
+from coordinator.services.enrol import Enrolment, EnrolSettings
+from coordinator.services.export import SandboxSettings
+from coordinator.services.federations import Federations
+from coordinator.services.feed import JobFeed
+from coordinator.services.identity import Identity
+from coordinator.services.publish import Publisher
+from policies.engine import Policies
+
+NORTH, SOUTH, EAST = TenantId("north"), TenantId("south"), TenantId("east")
+HEARTS = FederationId("hearts")
+NORTH_NODE, NORTH_PRIVATE, SOUTH_NODE = (NodeId(f"node_{c * 16}") for c in "aps")
+JOB = JobId("job_" + "j" * 16)
+POLICIES = Policies.load()
+CALLERS = {
+    "root": (PLATFORM, Role.PLATFORM_ADMIN),
+    "admin": (NORTH, Role.TENANT_ADMIN),
+    "scientist": (NORTH, Role.SCIENTIST),
+    "auditor": (NORTH, Role.AUDITOR),
+    "partner": (SOUTH, Role.SCIENTIST),
+    "partner_admin": (SOUTH, Role.TENANT_ADMIN),
+    "stranger": (EAST, Role.TENANT_ADMIN),
+}
+
+
+class Wires:
+    """A node link whose nodes are connected when a test says so."""
+
+    def __init__(self) -> None:
+        self.online: frozenset[NodeId] = frozenset({NORTH_NODE})
+        self.sent: list[NodeId] = []
+
+    def send(self, node, event):
+        self.sent.append(node)
+        return node in self.online
+
+    def connected(self):
+        return self.online
+
+    def disconnect(self, node, code, message):
+        self.online -= {node}
+
+
+@dataclass(frozen=True)
+class Planned:
+    spec: JobSpec
+    nodes: tuple
+    missing_imports: tuple[str, ...] = ()
+    placeable: bool = True
+
+
+class Records:
+    """Submission and desk without children: what the REST face can see of them is rows in the store."""
+
+    def __init__(self, store: SqlStore, clock: ManualClock) -> None:
+        self._store, self._clock, self.made = store, clock, 0
+
+    async def add_app(self, principal, archive):
+        bundle = read_bundle(archive)
+        (tenant,) = principal.tenants
+        await self._store.write(
+            lambda tx: tx.apps.put(bundle.digest, tenant, "heart", "b" * 64, len(archive), self._clock.now())
+        )
+        return bundle.digest, "heart"
+
+    async def plan(self, principal, federation, app, run_config):
+        nodes = await self._store.read(lambda tx: [tx.nodes.get(NORTH_NODE)])
+        return Planned(spec(run_config), tuple((node, ()) for node in nodes))
+
+    async def submit(self, principal, tenant, federation, app, run_config, idempotency_key, seed=None):
+        def work(tx):
+            known = tx.jobs.key(idempotency_key, tenant)
+            if known is not None:
+                return tx.jobs.get(known)
+            self.made += 1
+            made = replace(
+                job(), id=JobId(f"job_{self.made:016d}"), tenant=tenant, seed=seed or 0, spec=spec(run_config)
+            )
+            tx.jobs.put(made)
+            tx.jobs.put_key(idempotency_key, tenant, made.id)
+            return made
+
+        return await self._store.write(work)
+
+    async def cancel(self, job_id, by):
+        def work(tx):
+            found = tx.jobs.get(job_id)
+            if found is None:
+                raise NotFound(f"no job {job_id}")
+            if found.state is not JobState.CANCELLED:
+                tx.jobs.put(replace(found, state=advance(found.state, JobEvent.CANCELLED), ended_at=self._clock.now()))
+                tx.jobs.log(job_id, self._clock.now(), "job_cancelled", {"by": by})
+
+        await self._store.write(work)
+
+
+def spec(run_config=None) -> JobSpec:
+    return JobSpec("heart", "heart.server:app", "heart.client:app", {"num-server-rounds": 3} | dict(run_config or {}))
+
+
+def job() -> Job:
+    roster = (
+        RosterEntry(NORTH_NODE, NORTH, "ward", 11, 0),
+        RosterEntry(SOUTH_NODE, SOUTH, "clinic", 12, 1),
+    )
+    return Job(
+        JOB, NORTH, HEARTS, "scientist@north", AppDigest("a" * 64), Digest("b" * 64), spec(), 7, 42, JobState.RUNNING,
+        "", "", 1_000_000.0, started_at=1_000_001.0, roster=roster, metrics={"loss": float("nan"), "auc": 0.9}, round=1,
+        rounds=3,
+    )  # fmt: skip
+
+
+def node(id_: NodeId, tenant: TenantId, name: str, *federations: FederationId) -> Node:
+    offers = tuple(DatasetOffer(f, "patients", "csv", 303, Digest("c" * 64), (("age", "int64"),)) for f in federations)
+    report = NodeReport(datasets=offers, serving="http://127.0.0.1:9999")
+    return Node(id_, tenant, name, NodeStatus.ACTIVE, 1, "k" * 64, 2_000_000.0, 1_000_000.0, 1_000_000.0, report)
+
+
+def exchange(seq: int) -> Exchange:
+    asked = tuple(
+        Instruction(i, n, "train", Digest("d" * 64), 10, "", 60.0) for i, n in enumerate((NORTH_NODE, SOUTH_NODE))
+    )
+    return Exchange(
+        JOB, seq, ExchangeKind.EXCHANGE, True, asked, 1_000_002.0, 1_000_003.0,
+        included=(Included(NORTH_NODE, Digest("e" * 64), 303.0),), dropped=((SOUTH_NODE, "app_raised", "boom"),), round=seq,
+    )  # fmt: skip
+
+
+def safetensors(values: bytes = bytes(16)) -> bytes:
+    head = json.dumps({"w": {"dtype": "F32", "shape": [len(values) // 4], "data_offsets": [0, len(values)]}}).encode()
+    return len(head).to_bytes(8, "little") + head + values
+
+
+def app_archive(folder: Path) -> bytes:
+    folder.mkdir()
+    (folder / "pyproject.toml").write_text(
+        '[project]\nname = "heart"\nversion = "1"\n'
+        '[tool.flwr.app.components]\nserverapp = "heart.server:app"\nclientapp = "heart.client:app"\n'
+    )
+    (folder / "heart").mkdir()
+    (folder / "heart" / "server.py").write_text("app = None\n")
+    return pack(folder)
+
+
+@dataclass
+class World:
+    folder: Path
+    clock: ManualClock
+    services: Services
+    settings: ApiSettings
+    tokens: dict[str, str]
+    wires: Wires
+
+    @property
+    def store(self) -> SqlStore:
+        return self.services.store
+
+    def client(self, who: str | None = None, *, settings: ApiSettings | None = None, **options) -> httpx.AsyncClient:
+        headers = {"Authorization": f"Bearer {self.tokens[who]}"} if who else {}
+        app = create_app(self.services, settings or self.settings)
+        transport = httpx.ASGITransport(app=app, raise_app_exceptions=options.pop("raises", True))
+        return httpx.AsyncClient(transport=transport, base_url="https://hub.test", headers=headers, **options)
+
+
+def _services(folder: Path, store: SqlStore, clock: ManualClock) -> tuple[Services, Wires]:
+    wires, blobs, feed = Wires(), DirectoryBlobs(folder / "blobs"), JobFeed(store, clock)
+    ca = load_ca((folder / "ca.key").read_bytes(), (folder / "ca.pem").read_bytes())
+    sandbox = SandboxSettings(SandboxMode.NONE, {}, folder / "jobs")
+    records = Records(store, clock)
+    return Services(
+        identity=Identity(store, clock),
+        federations=Federations(store, clock),
+        enrolment=Enrolment(store, ca, clock, EnrolSettings("hub.test:9443", {"k1": "00" * 32}), wires),
+        submissions=records,
+        desk=records,
+        feed=feed,
+        publisher=Publisher(store, blobs, new_ed25519(), sandbox, clock),
+        deployments=Deployments(store, blobs, wires, clock),
+        link=wires,
+        store=store,
+        blobs=blobs,
+        policies=POLICIES,
+        clock=clock,
+        ca=CaInfo(ca.pem.decode(), ca.sha256),
+        jobs_dir=folder / "jobs",
+    ), wires
+
+
+async def _furnish(folder: Path) -> None:
+    clock = ManualClock()
+    for name, pem in zip(("ca.key", "ca.pem"), make_ca("test", now=clock.now()), strict=True):
+        (folder / name).write_bytes(pem)
+    store = make_store(f"sqlite:///{folder / 'hub.sqlite'}")
+    await store.acquire_epoch()
+    services, _ = _services(folder, store, clock)
+    await services.identity.ensure_admin_token(folder / "admin.token")
+    for tenant in (NORTH, SOUTH, EAST):
+        await services.identity.create_tenant(tenant, f"Hospital {tenant}")
+    tokens = {
+        who: (await services.identity.create_token(t, role, f"{who}@{t}", None))[0]
+        for who, (t, role) in CALLERS.items()
+    }
+    (folder / "tokens.json").write_text(json.dumps(tokens))
+    await services.federations.create(NORTH, HEARTS, "Hearts", [SOUTH], individual_replies=False)
+    await services.federations.accept(HEARTS, SOUTH)
+
+    def rows(tx) -> None:
+        tx.nodes.put(node(NORTH_NODE, NORTH, "ward", HEARTS))
+        tx.nodes.put(node(NORTH_PRIVATE, NORTH, "cellar"))
+        tx.nodes.put(node(SOUTH_NODE, SOUTH, "clinic", HEARTS))
+        tx.jobs.put(job())
+        for seq in range(3):
+            tx.jobs.log(JOB, 1_000_000.0 + seq, "round_aggregated", {"round": seq, "loss": float("nan")})
+            tx.jobs.put_exchange(exchange(seq))
+
+    await store.write(rows)
+    path = folder / "model.safetensors"
+    path.write_bytes(safetensors())
+    principal = await services.identity.authenticate(tokens["scientist"])
+    private = await services.publisher.import_model(principal, NORTH, "heart", "safetensors", path)
+    shared = replace(private, version=2, federation=HEARTS, job=JOB, round=3, servable=True)
+    await store.write(lambda tx: tx.models.add_version(shared))
+    logs = folder / "jobs" / JOB / "nodes"
+    logs.mkdir(parents=True)
+    (logs.parent / "server.log").write_text("server says hello\n")
+    (logs / "clinic.log").write_text("clinic says hello\n")
+    await store.close()
+
+
+def furnish(folder: Path) -> Path:
+    """Build the world once, to be copied for each test."""
+    folder.mkdir()
+    asyncio.run(_furnish(folder))
+    return folder
+
+
+@contextlib.asynccontextmanager
+async def open_world(template: Path, folder: Path, settings: ApiSettings) -> AsyncIterator[World]:
+    """Open a copy of the world."""
+    shutil.copytree(template, folder)
+    clock = ManualClock()
+    store = make_store(f"sqlite:///{folder / 'hub.sqlite'}")
+    await store.acquire_epoch()
+    services, wires = _services(folder, store, clock)
+    tokens = json.loads((folder / "tokens.json").read_text())
+    try:
+        yield World(folder, clock, services, settings, tokens, wires)
+    finally:
+        await services.feed.close()
+        await store.close()
