@@ -10,7 +10,7 @@ export PYTHONSAFEPATH = 1
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 PYTHON ?= python3
-UV ?= uv
+UV ?= .venv/bin/uv
 PYTEST_FLAGS ?=
 BIN := .venv/bin
 FULL := .venv/.ready
@@ -72,7 +72,7 @@ proto: setup ## Generate the node link's messages anew
 
 # Hashes, no index: the lock is good for any mirror. requirements-build.txt is what builds the wheel.
 LOCK := pip compile --quiet --python-version 3.11 --generate-hashes --no-header --no-annotate
-lock: ## Resolve the pinned requirements anew (needs uv)
+lock: ## Resolve the pinned requirements anew (with the uv of make setup)
 	$(UV) $(LOCK) pyproject.toml --extra coordinator --extra node -o requirements.txt
 	$(UV) $(LOCK) pyproject.toml --all-extras -c requirements.txt -o requirements-dev.txt
 	$(UV) $(LOCK) - -c requirements-dev.txt -o requirements-build.txt <<<hatchling

@@ -16,7 +16,7 @@ OpenStore = Callable[[], SqlStore]
 OpenBlobs = Callable[[], DirectoryBlobs | S3Blobs]
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.integration)])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'coordinator.sqlite'}"
@@ -41,7 +41,7 @@ async def second_store(store: SqlStore, store_url: str) -> AsyncIterator[SqlStor
     await opened.close()
 
 
-@pytest.fixture(params=["directory", "moto", "minio"])
+@pytest.fixture(params=["directory", *(pytest.param(s, marks=pytest.mark.integration) for s in ("moto", "minio"))])
 def blobs_address(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "directory":
         return str(tmp_path / "blobs")
