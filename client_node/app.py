@@ -5,29 +5,37 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import Callable
+import sys
+from collections.abc import Coroutine
 
 import structlog
 
+from client_node.adapters.grpc_link import GrpcLink
 from client_node.adapters.state import SqliteState
 from client_node.ports.link import Link
-from client_node.services.agent import Agent, Parts, Serving
+from client_node.services.agent import Agent, NoServing, Parts, Serving
+from client_node.services.agent_lock import AgentLock
+from client_node.services.credentials import load_credentials
+from client_node.services.deploy import ModelServing
+from client_node.services.enrol import keep_certificate
 from client_node.services.judge import Judge
 from client_node.services.local_jobs import LocalJobs
 from client_node.services.node_dir import NodeDir
 from client_node.services.prepare import Preparation
 from client_node.services.report import AgentFile, AgentState
+from client_node.services.serving_consent import by_policy
 from client_node.services.tasks import Tasks
 from client_node.services.updates import KeptUpdates
 from client_node.settings import NodeSettings, load
-from common.clock import Clock
+from common import telemetry
+from common.clock import Clock, SystemClock
 from common.errors import PlatformError
+from common.sandbox import SandboxMode
 from common.wire import hansa_node_pb2 as pb
 from policies.engine import Policies
 from policies.parties import NodePrincipal
 
 _log = structlog.get_logger()
-STOPPED, REFUSED = 0, 3  # exit codes: told to stop; the coordinator will not have this node
 
 
 class LiveSettings:
@@ -52,9 +60,11 @@ class LiveSettings:
 class NodeAgent:
     """The agent over a link and a model server; tests give it a link of their own."""
 
-    def __init__(self, place: NodeDir, state: SqliteState, link: Link, clock: Clock, serving: Serving | None) -> None:
+    def __init__(
+        self, place: NodeDir, state: SqliteState, link: Link, clock: Clock, serving: Serving, settings: LiveSettings
+    ) -> None:
         who = place.identity()
-        self.settings = LiveSettings(place)
+        self.settings = settings
         policies = Policies.load(place.local_policies)
         judge = Judge(state, self.settings, policies, NodePrincipal(who.node, who.tenant))
         kept = KeptUpdates(place.updates, state)
@@ -67,34 +77,27 @@ class NodeAgent:
         self._parts = Parts(state, state, judge, prepared, tasks, kept, serving)
         self.agent = Agent(link, self._parts, self.settings, self._file, clock)
 
-    async def run(self, *others: Callable[[], asyncio.Task[None]]) -> int:
-        """Run until stopped by a signal, a final farewell or a failed part; return the exit code.
+    async def run(self, *beside: Coroutine[None, None, None]) -> None:
+        """Run until a signal says stop, or a part fails.
 
         Args:
-            others: Start what runs beside the link (the certificate's renewal).
+            beside: What runs beside the link, as long as it does (the certificate's renewal).
         """
         stopping = self._signals()
         self._file.write()
-        link = asyncio.create_task(self._link.run(self.agent), name="link")
-        beside = [start() for start in others]
-        farewell = asyncio.create_task(self.agent.stopped.wait())
+        parts = [asyncio.create_task(work) for work in (self._link.run(self.agent), *beside)]
         stop = asyncio.create_task(stopping.wait())
         try:
-            done, _ = await asyncio.wait({link, farewell, stop}, return_when=asyncio.FIRST_COMPLETED)
-            if link in done:
-                link.result()  # raises what ended it: a link runs for ever
-            return REFUSED if farewell in done else STOPPED
+            done, _ = await asyncio.wait([stop, *parts], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
         finally:
-            for task in (link, farewell, stop, *beside):
+            for task in (stop, *parts):
                 task.cancel()
-            await asyncio.wait({link, farewell, stop, *beside})
-            await self.close()
-
-    async def close(self) -> None:
-        """End every app; what is kept stays kept."""
-        await self.agent.close()
-        await self._jobs.close_all()
-        self._file.close()
+            await asyncio.wait([stop, *parts])
+            await self.agent.close()
+            await self._link.close()
+            self._file.close()
 
     def poke(self) -> None:
         """Take up what people changed on this machine."""
@@ -117,9 +120,8 @@ class NodeAgent:
         now.apps = {job.job.request.job: job.app.pid for job in self._jobs.opened() if job.app.pid}
         now.held = len(self._parts.kept.held())
         now.sandbox = self.settings().sandbox
-        if self._parts.serving is not None:
-            now.serving = self._parts.serving.url
-            now.models = [_served(status) for status in self._parts.serving.statuses()]
+        now.serving = self._parts.serving.url
+        now.models = [_served(status) for status in self._parts.serving.statuses()]
 
 
 def _served(status: pb.DeployStatus) -> dict[str, str | int]:
@@ -130,3 +132,50 @@ def _served(status: pb.DeployStatus) -> dict[str, str | int]:
         "url": status.url,
         "message": status.message,
     }
+
+
+def run(place: NodeDir) -> None:
+    """Run the agent of ``place`` in this process until it is told to stop.
+
+    Raises:
+        NotFound: the directory has not joined. Conflict: an agent runs on it already.
+    """
+    place.identity()
+    place.prepare()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a poke that comes before we listen must not end us
+    lock = AgentLock(place.lock)
+    lock.acquire()
+    telemetry.configure(style="console" if sys.stderr.isatty() else "json")
+    try:
+        asyncio.run(_serve(place, SystemClock()))
+    finally:
+        lock.release()
+
+
+async def _serve(place: NodeDir, clock: Clock) -> None:
+    state = SqliteState(place.database)
+    settings = LiveSettings(place)
+    link = GrpcLink(lambda: load_credentials(place), place.identity().link, clock)
+    serving = await _model_server(place, state, settings)
+    stop = asyncio.Event()
+    try:
+        agent = NodeAgent(place, state, link, clock, serving, settings)
+        await agent.run(keep_certificate(link, place.root, clock, stop))
+    finally:
+        stop.set()
+        await serving.close()
+        state.close()
+
+
+async def _model_server(place: NodeDir, state: SqliteState, settings: LiveSettings) -> ModelServing | NoServing:
+    """Return the started model server; a node whose server does not start still trains, and says why."""
+    who = place.identity()
+    consent = by_policy(Policies.load(place.local_policies), NodePrincipal(who.node, who.tenant), state, settings)
+    serving = ModelServing(place.root, SandboxMode(settings().sandbox), settings().serving_port, consent=consent)
+    try:
+        await serving.start()
+    except (PlatformError, OSError) as error:
+        await serving.close()
+        _log.warning("model_server_not_started", detail=str(error))
+        return NoServing(str(error))
+    return serving

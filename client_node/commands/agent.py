@@ -32,12 +32,15 @@ def join_coordinator(
     from client_node.services.enrol import join
 
     place = node_dir(directory)
-    join(url, token, name, place.root, SystemClock())
+    joined = join(url, token, name, place.root, SystemClock())
     place.prepare()
-    who = place.identity()
+    who = joined.identity
     if as_json:
-        out().json(asdict(who))
-    out().say(f"Joined {who.coordinator} as node {who.name} ({who.node}) of tenant {who.tenant}.")
+        out().json({**asdict(who), "certificate_until": iso(joined.certificate_until), "before": joined.before})
+    for warning in joined.warnings:
+        out().say(f"warning: {warning}")
+    verb = "Had joined" if joined.before else "Joined"
+    out().say(f"{verb} {who.coordinator} as node {who.name} ({who.node}) of tenant {who.tenant}.")
     out().say("It runs nothing yet: share a dataset and approve an app first.")
     out().next(
         with_dir("hansa node dataset add NAME PATH", directory),
@@ -49,7 +52,7 @@ def run_agent(directory: Dir = None) -> None:
     """Run the agent until it is told to stop."""
     from client_node.app import run
 
-    raise typer.Exit(run(node_dir(directory)))
+    run(node_dir(directory))
 
 
 def status(directory: Dir = None, as_json: Json = False) -> None:

@@ -14,8 +14,8 @@ from client_node.services.service_unit import install, installed, planned, remov
 from common.errors import Conflict, NotFound
 
 _FILES = (
-    "node.json", "key.pem", "key.pem.next", "cert.pem", "ca.pem", "settings.toml", "node.sqlite", "node.sqlite-wal",
-    "node.sqlite-shm", "agent.json", "lock", "service.json",
+    "node.json", "key.pem", "next.pem", "serving.token", "cert.pem", "ca.pem", "settings.toml", "node.sqlite",
+    "node.sqlite-wal", "node.sqlite-shm", "agent.json", "lock", "service.json",
 )  # fmt: skip
 _FOLDERS = ("apps", "updates", "jobs", "models", "cache", "log")
 

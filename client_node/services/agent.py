@@ -21,7 +21,6 @@ from common.clock import Clock
 from common.wire import hansa_node_pb2 as pb
 
 _log = structlog.get_logger()
-FINAL = frozenset({"revoked"})  # farewells after which this agent has nothing left to do
 
 
 class Serving(Protocol):
@@ -34,6 +33,39 @@ class Serving(Protocol):
     def statuses(self) -> list[pb.DeployStatus]: ...
 
 
+class NoServing:
+    """The model server of a node that cannot have one; it says why to whoever asks."""
+
+    url = ""
+
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    async def handle_deploy(self, event: pb.Deploy, link: Link) -> None:
+        """Refuse, with the reason."""
+        message = f"this node's model server did not start: {self._why}"
+        failed = pb.DeployStatus(
+            model=event.model,
+            version=event.version,
+            manifest=event.manifest.digest,
+            state=pb.DeployStatus.FAILED,
+            message=message[:1000],
+        )
+        link.send(pb.NodeEvent(deploy=failed))
+
+    async def handle_undeploy(self, event: pb.Undeploy, link: Link) -> None:
+        """Agree: nothing is served."""
+        gone = pb.DeployStatus(model=event.model, version=event.version, state=pb.DeployStatus.REMOVED)
+        link.send(pb.NodeEvent(deploy=gone))
+
+    def statuses(self) -> list[pb.DeployStatus]:
+        """Return that nothing is served."""
+        return []
+
+    async def close(self) -> None:
+        """There is nothing to close."""
+
+
 @dataclass(frozen=True)
 class Parts:
     """The services that the agent directs."""
@@ -44,11 +76,11 @@ class Parts:
     prepared: Preparation
     tasks: Tasks
     kept: KeptUpdates
-    serving: Serving | None
+    serving: Serving
 
 
 class Agent:
-    """``LinkClient`` of the node; ``stopped`` is set when a farewell was final."""
+    """``LinkClient`` of the node."""
 
     def __init__(
         self, link: Link, parts: Parts, settings: Callable[[], NodeSettings], file: AgentFile, clock: Clock
@@ -59,8 +91,6 @@ class Agent:
         self._file = file
         self._clock = clock
         self._doing: set[asyncio.Task[None]] = set()
-        self.stopped = asyncio.Event()
-        self.farewell: pb.Farewell | None = None
 
     # ---- LinkClient -------------------------------------------------------------------------------------------------
 
@@ -69,8 +99,7 @@ class Agent:
         held = [
             pb.HeldUpdate(task=u.task, digest=u.digest, size=u.size, content=u.content) for u in self._parts.kept.held()
         ]
-        deployed = self._parts.serving.statuses() if self._parts.serving else []
-        return pb.Hello(report=self._report(), held=held, deployed=deployed)
+        return pb.Hello(report=self._report(), held=held, deployed=self._parts.serving.statuses())
 
     async def on_event(self, event: pb.CoordinatorEvent) -> None:
         """Begin what ``event`` asks for; slow work goes on behind."""
@@ -89,18 +118,16 @@ class Agent:
             case "ended":
                 _log.info("job_ended", job=event.ended.job, state=event.ended.state)
                 self._do(parts.tasks.drop_job(event.ended.job))
-            case "deploy" if parts.serving:
+            case "deploy":
                 self._do(parts.serving.handle_deploy(event.deploy, self._link))
-            case "undeploy" if parts.serving:
+            case "undeploy":
                 self._do(parts.serving.handle_undeploy(event.undeploy, self._link))
-            case "farewell":
-                self._said_farewell(event.farewell)
             case other:
                 _log.warning("event_ignored", kind=other)
         self._file.changed()
 
     def on_state(self, state: str, detail: str) -> None:
-        """Note where the link stands."""
+        """Note where the link stands; a node that is refused stops working (what it keeps stays kept)."""
         now = self._file.state
         if state == "connected" and now.link != "connected":
             now.connected_since = self._clock.now()
@@ -109,6 +136,8 @@ class Agent:
             now.last_error = detail or now.last_error
         if (state, detail) != (now.link, now.detail):
             _log.info("link_" + state, detail=detail)
+        if state == "refused" and now.link != "refused":
+            self._do(self._parts.tasks.close())
         now.link, now.detail = state, detail
         self._file.changed()
 
@@ -136,8 +165,7 @@ class Agent:
     # ---- inside -----------------------------------------------------------------------------------------------------
 
     def _report(self) -> pb.NodeReport:
-        serving = self._parts.serving.url if self._parts.serving else ""
-        return node_report(self._parts.catalogue, self._settings(), serving)
+        return node_report(self._parts.catalogue, self._settings(), self._parts.serving.url)
 
     def _welcomed(self, welcome: pb.Welcome) -> None:
         self._file.state.certificate_until = welcome.certificate_until or None
@@ -155,13 +183,6 @@ class Agent:
         codes = [denial.code for denial in answer.denials]
         _log.info("job_prepared" if not codes else "job_denied", job=asked.job, app=asked.app_name, denials=codes)
         self._link.send(pb.NodeEvent(prepared=answer))
-
-    def _said_farewell(self, farewell: pb.Farewell) -> None:
-        _log.warning("farewell", code=farewell.code, message=farewell.message)
-        self._file.state.last_error = f"{farewell.code}: {farewell.message}"
-        self.farewell = farewell
-        if farewell.code in FINAL:
-            self.stopped.set()
 
     def _do(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(self._guarded(work))

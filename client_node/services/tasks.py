@@ -119,8 +119,9 @@ class Tasks:
                 await here.app.end()
 
     async def close(self) -> None:
-        """Stop everything; what is kept stays kept."""
+        """Stop everything and end every app; what is kept stays kept."""
         await self._stop(lambda _busy: True)
+        await self._jobs.close_all()
 
     # ---- one task ---------------------------------------------------------------------------------------------------
 

@@ -101,7 +101,10 @@ def instruction(values: list[float], **config: Any) -> bytes:
     """Return an object with one array record and one config record."""
     data = np.asarray(values, np.float32).tobytes()
     header = build_header(
-        [("arrays", "array"), ("config", "config")], [("arrays", "w", "F32", (len(values),), len(data))], {}, {"config": config}
+        [("arrays", "array"), ("config", "config")],
+        [("arrays", "w", "F32", (len(values),), len(data))],
+        {},
+        {"config": config},
     )
     return header + data
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from client_node.adapters.state import SqliteState
-from client_node.app import NodeAgent
+from client_node.app import LiveSettings, NodeAgent
 from client_node.ports.state import Approval
+from client_node.services.agent import NoServing
 from client_node.services.datasets import describe
 from client_node.services.node_dir import NodeDir
 from client_node.settings import NodeSettings, change, save
@@ -39,7 +40,7 @@ clientapp = "counter:client"
 [tool.flwr.app.config]
 factor = 2.0
 """
-CODE = '''
+CODE = """
 import os, sys, time
 import numpy as np
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
@@ -72,7 +73,7 @@ def train(message: Message, context: Context) -> Message:
     metrics = MetricRecord({"num-examples": rows, "runs": runs, "pid": os.getpid(),
                             "partition": context.node_config["partition-id"]})
     return Message(content=RecordDict({"arrays": arrays, "metrics": metrics}), reply_to=message)
-'''
+"""
 
 
 class Stage:
@@ -106,9 +107,7 @@ class Stage:
     def consent(self) -> None:
         state = SqliteState(self.place.database)
         limit = NodeSettings().dataset_bytes
-        state.put_dataset(
-            describe("rows", self.data, node_dir=self.place.root, now=1.0, max_bytes=limit), replace=True
-        )
+        state.put_dataset(describe("rows", self.data, node_dir=self.place.root, now=1.0, max_bytes=limit), replace=True)
         state.share("rows", FED)
         state.approve(Approval(FED, self.digest, 1.0))
         state.close()
@@ -117,7 +116,9 @@ class Stage:
     async def running(self, prepare: bool = True) -> AsyncIterator[NodeAgent]:
         """Run the agent until the end of the ``with``; its memory is opened and closed with it."""
         state = SqliteState(self.place.database)
-        agent = NodeAgent(self.place, state, self.link, SystemClock(), None)
+        agent = NodeAgent(
+            self.place, state, self.link, SystemClock(), NoServing("not in this test"), LiveSettings(self.place)
+        )
         self.link.sent.clear()
         self.link.started.clear()
         task = asyncio.create_task(agent.run())
@@ -128,7 +129,7 @@ class Stage:
             yield agent
         finally:
             os.kill(os.getpid(), signal.SIGTERM)
-            assert await asyncio.wait_for(task, 30) == 0
+            await asyncio.wait_for(task, 30)
             state.close()
 
     async def prepare(self, **changes: object) -> pb.Prepared:
@@ -178,14 +179,16 @@ async def test_a_freshly_joined_node_runs_nothing(stage: Stage) -> None:
         assert {"no_dataset_shared", "app_not_approved"} <= {d.code for d in answer.denials}
         assert stage.link.downloads == []
         status = await stage.link.status(await stage.offer(0), S.FAILED, S.DENIED)
-        assert status.state == S.FAILED and status.reason == "node_error"
+        assert status.state == S.FAILED
+        assert status.reason == "node_error"
 
 
 async def test_tasks_run_in_one_warm_process_and_state_is_carried_from_round_to_round(stage: Stage) -> None:
     stage.consent()
     async with stage.running():
         first, second = [await stage.uploaded(await stage.offer(seq)) for seq in (0, 1)]
-        assert first[0] == {"arrays/w": [2.0, 0.0]} and second[0] == {"arrays/w": [2.0, 2.0]}
+        assert first[0] == {"arrays/w": [2.0, 0.0]}
+        assert second[0] == {"arrays/w": [2.0, 2.0]}
         told = [metrics["metrics"] for _, metrics in (first, second)]
         assert [(m["num-examples"], m["runs"], m["partition"]) for m in told] == [(3, 1, 1), (3, 2, 1)]
         assert told[0]["pid"] == told[1]["pid"]
@@ -263,7 +266,8 @@ async def test_a_failing_app_is_named_by_its_reason_and_the_next_task_gets_a_fre
     async with stage.running():
         _, first = await stage.uploaded(await stage.offer(0))
         status = await stage.link.status(await stage.offer(1, do=do), S.FAILED)
-        assert status.reason == reason and words in status.message
+        assert status.reason == reason
+        assert words in status.message
         stage.link.sent.clear()
         _, metrics = await stage.uploaded(await stage.offer(2))
         assert metrics["metrics"]["runs"] == 2  # the failed task left no trace in the state
@@ -275,7 +279,8 @@ async def test_what_an_app_raised_stays_here_if_the_operator_says_so(stage: Stag
     stage.set("share_errors", "false")
     async with stage.running():
         status = await stage.link.status(await stage.offer(0, do="raise"), S.FAILED)
-        assert status.reason == "app_raised" and "row 7" not in status.message
+        assert status.reason == "app_raised"
+        assert "row 7" not in status.message
 
 
 async def test_a_lease_that_runs_out_kills_the_app(stage: Stage) -> None:
@@ -315,7 +320,8 @@ async def test_a_job_whose_approval_is_taken_back_is_stopped_at_once(stage: Stag
         status = await stage.link.status(task, S.DENIED)
         assert status.reason == "app_not_approved"
         report = await stage.link.heard(lambda e: e.report if e.HasField("report") else None)
-        assert not report.approvals and report.datasets[0].name == "rows"
+        assert not report.approvals
+        assert report.datasets[0].name == "rows"
 
 
 async def test_a_reply_that_would_be_seen_alone_is_denied_unless_the_node_allows_it(stage: Stage) -> None:
@@ -374,10 +380,13 @@ async def test_a_task_no_longer_wanted_is_kept_and_sent_when_it_is_offered_again
         assert stage.link.said(task).count(S.RUNNING) == 1
 
 
-async def test_a_revoked_node_stops_its_agent(stage: Stage) -> None:
-    state = SqliteState(stage.place.database)
-    agent = NodeAgent(stage.place, state, stage.link, SystemClock(), None)
-    task = asyncio.create_task(agent.run())
-    await stage.link.tell(farewell=pb.Farewell(code="revoked", message="this node was revoked"))
-    assert await asyncio.wait_for(task, 30) == 3
-    state.close()
+async def test_a_node_that_is_refused_stops_working_and_keeps_what_it_has(stage: Stage) -> None:
+    stage.consent()
+    async with stage.running() as agent:
+        await stage.uploaded(await stage.offer(0))
+        task = await stage.offer(1, do="hang")
+        await stage.link.status(task, S.RUNNING)
+        stage.link.client.on_state("refused", "this node was revoked")  # type: ignore[union-attr]
+        await until(lambda: not agent._jobs.opened())
+        await until(lambda: "revoked" in stage.place.agent_file.read_text())
+        assert list(stage.place.updates.glob("*.update"))
