@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 SLUG = r"^[a-z0-9](?:[a-z0-9-]{0,38}[a-z0-9])?$"
 DIGEST = r"^[0-9a-f]{64}$"
@@ -26,7 +26,16 @@ Subject = Annotated[str, StringConstraints(pattern=PRINTABLE, min_length=1, max_
 ConfigKey = Annotated[str, StringConstraints(pattern=PRINTABLE, min_length=1, max_length=200)]
 ConfigText = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$", max_length=10_000)]
 ConfigInt = Annotated[int, Field(strict=True, ge=-(2**63), le=2**63 - 1)]
-ConfigFloat = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+
+
+def _no_whole(value: object) -> object:
+    """Refuse a whole number too large for 64 bits, which would come through as a float of about its size."""
+    if isinstance(value, int):
+        raise ValueError("a whole number must fit 64 bits")  # noqa: TRY004 - pydantic asks for ValueError
+    return value
+
+
+ConfigFloat = Annotated[float, BeforeValidator(_no_whole), Field(strict=True, allow_inf_nan=False)]
 ConfigBool = Annotated[bool, Field(strict=True)]
 ConfigValue = ConfigBool | ConfigInt | ConfigFloat | ConfigText
 RunConfig = Annotated[dict[ConfigKey, ConfigValue], Field(max_length=1000)]
