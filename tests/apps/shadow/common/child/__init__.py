@@ -1,0 +1,3 @@
+"""Named like the platform's own, too."""
+
+OWNER = "tenant's child"

@@ -1,0 +1,1 @@
+raise RuntimeError("the platform imported the tenant's module")
