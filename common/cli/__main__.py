@@ -61,7 +61,7 @@ def build(argv: Sequence[str]) -> click.Command:
         raise TypeError("the root command must be a group")
     add_shared_flags(own)
     asked = next((word for word in argv if not word.startswith("-")), "")
-    if asked in own.commands:
+    if asked in own.commands or "--version" in argv:
         return own
     for entry in entry_points(group="hansa.commands"):
         for name, command in _foreign(entry).items():

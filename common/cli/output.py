@@ -5,6 +5,7 @@ What comes from a server may have been written by a tenant, so control character
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -84,8 +85,8 @@ class Output:
     """
 
     as_json: bool = False
-    out: TextIO = sys.stdout
-    err: TextIO = sys.stderr
+    out: TextIO = dataclasses.field(default_factory=lambda: sys.stdout)
+    err: TextIO = dataclasses.field(default_factory=lambda: sys.stderr)
 
     @property
     def colourful(self) -> bool:

@@ -77,6 +77,7 @@ class Raised:
             self._make_tenants()
             with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
                 list(pool.map(self._set_up_node, self.layout.sites))
+            self._write_context()
         for site in self.layout.sites:
             self.processes.start(
                 f"node {site.name}", ["node", "run", "--dir", str(site.agent)], site.root / "agent.log"
@@ -123,13 +124,13 @@ class Raised:
         for site in self.layout.sites[1:]:
             self.client(site).federations.accept(FEDERATION)
         self.say(f"tenants {', '.join(names)} accepted the federation {FEDERATION}")
-        chosen = Context(self.url, first.token_file.read_text("utf-8").strip(), str(self.ca), self._signers())
-        save(self.layout.context, Contexts().having("local", chosen))
 
-    def _signers(self) -> dict[str, str]:
-        with Client(self.url, "", self.ca) as client:
-            keys = client.ca().get("manifest_keys")
-        return {str(k): str(v) for k, v in keys.items()} if isinstance(keys, dict) else {}
+    def _write_context(self) -> None:
+        """Let the person at the keyboard be the first tenant's admin, pinning the signers that its node pinned."""
+        first = self.layout.sites[0]
+        signers = json.loads((first.agent / "node.json").read_text("utf-8"))["manifest_keys"]
+        chosen = Context(self.url, first.token_file.read_text("utf-8").strip(), str(self.ca), signers)
+        save(self.layout.context, Contexts().having("local", chosen))
 
     def _set_up_node(self, site: Site) -> None:
         with Client(self.url, site.token_file.read_text("utf-8").strip(), self.ca) as client:
