@@ -56,7 +56,11 @@ def test_lines_are_split_at_line_feeds_only():
 
 def test_messages_follow_the_standard():
     text = ["id: 1", "event: x", "data: a", "data:b", "", "data: c", "", ":comment", "", "event: lost", "", "data", ""]
-    assert [(m.id, m.event, m.data) for m in parse(text)] == [("1", "x", "a\nb"), ("1", "message", "c"), ("1", "message", "")]
+    assert [(m.id, m.event, m.data) for m in parse(text)] == [
+        ("1", "x", "a\nb"),
+        ("1", "message", "c"),
+        ("1", "message", ""),
+    ]
 
 
 def test_a_broken_stream_is_resumed_behind_the_last_entry():

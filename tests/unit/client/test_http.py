@@ -43,7 +43,10 @@ def test_all_pages_are_read():
 
 
 def test_an_answer_without_its_fields_is_another_release():
-    with client(lambda _: httpx.Response(200, json={"id": "a"})) as hub, pytest.raises(errors.VersionMismatch) as caught:
+    with (
+        client(lambda _: httpx.Response(200, json={"id": "a"})) as hub,
+        pytest.raises(errors.VersionMismatch) as caught,
+    ):
         hub.tenants.get("a")
     assert "created_at, title" in caught.value.detail
 
