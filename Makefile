@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
-.PHONY: help setup demo test system servers check fix proto lock clean
+.PHONY: help setup demo test system servers lint check fix proto lock wheelhouse clean
 
 # The working directory never shadows an installed package (docs/architecture.md).
 export PYTHONSAFEPATH = 1
@@ -56,11 +56,13 @@ system: ## Install the Debian packages that are missing: bubblewrap, postgresql,
 servers: setup ## Build the servers that tests start, into the user's cache folder
 	$(BIN)/python -m tests.servers install
 
-check: setup ## Lint, types, import contracts and the fast tests
+lint: setup ## Style, types and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check: lint ## Lint, and the fast tests
 	$(BIN)/pytest -q -m "not integration and not e2e and not gpu and not slow" $(PYTEST_FLAGS)
 
 fix: setup ## Mend what ruff can mend
@@ -76,6 +78,12 @@ lock: ## Resolve the pinned requirements anew (with the uv of make setup)
 	$(UV) $(LOCK) pyproject.toml --extra coordinator --extra node -o requirements.txt
 	$(UV) $(LOCK) pyproject.toml --all-extras -c requirements.txt -o requirements-dev.txt
 	$(UV) $(LOCK) - -c requirements-dev.txt -o requirements-build.txt <<<hatchling
+
+wheelhouse: $(LIGHT) ## Collect what a machine without a network needs (deploy/wheelhouse.md)
+	rm -rf .wheelhouse
+	$(BIN)/python -m pip download --quiet --no-input --only-binary :all: --require-hashes -r requirements.txt -d .wheelhouse
+	$(BIN)/python -m hatchling build -t wheel -d .wheelhouse
+	cp requirements.txt .wheelhouse/
 
 clean: ## Remove what was built and cached here (not .venv)
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis .wheelhouse
