@@ -64,7 +64,7 @@ def load(node_dir: Path) -> NodeSettings:
         return NodeSettings()
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadInput(f"{path} is not TOML: {error}", next_step=f"mend or remove {path}") from error
-    settings = NodeSettings()
+    settings = NodeSettings(environments={}) if "environments" in data else NodeSettings()
     for key, value in data.items():
         if key == "environments" and isinstance(value, dict):
             for name, python in value.items():
@@ -103,8 +103,9 @@ def save(node_dir: Path, settings: NodeSettings) -> None:
         value = getattr(settings, key)
         if key != "environments" and value != getattr(default, key):
             lines.append(f"{key} = {_toml(value)}")
-    lines.append("\n[environments]")
-    lines += [f"{name} = {_toml(python)}" for name, python in sorted(settings.environments.items())]
+    if settings.environments != default.environments:
+        lines.append("\n[environments]  # name = Python interpreter; the only ones that jobs may run in")
+        lines += [f"{name} = {_toml(python)}" for name, python in sorted(settings.environments.items())]
     path = node_dir / FILE
     partial = path.with_suffix(".part")
     partial.write_text("\n".join(lines) + "\n")

@@ -71,7 +71,7 @@ def uninstall(directory: Dir = None, yes: Yes = False, as_json: Json = False) ->
         out().say(f"Left there, as none of ours: {', '.join(kept)}")
     if left:
         out().next(*left)
-    out().next("ask the tenant's admin to revoke the node: hansa tenant node revoke, or POST /nodes/NODE:revoke")
+    out().next("a tenant's admin revokes it at the coordinator: hansa nodes revoke NODE")
 
 
 def _clear(place: NodeDir) -> list[str]:

@@ -27,25 +27,24 @@ After=network-online.target
 Type=exec
 ExecStart={command}
 ExecReload=/bin/kill -HUP $MAINPID
-{user}Restart=always
-RestartSec=2
-# 3 = refused (revoked), 6 = another protocol: trying again would not help
-RestartPreventExitStatus=3 6
+{hardening}Environment=PYTHONSAFEPATH=1
+UMask=0077
+LimitCORE=0
+Restart=always
+RestartSec=5
 KillMode=mixed
 TimeoutStopSec=20
-Environment=PYTHONSAFEPATH=1
-UMask=0077
-NoNewPrivileges=yes
-PrivateTmp=yes
-ProtectSystem=strict
-ReadWritePaths={writable}
-ProtectKernelTunables=no
-RestrictSUIDSGID=yes
-LockPersonality=yes
-LimitCORE=0
 
 [Install]
 WantedBy={target}
+"""
+# A user's manager cannot give these; none of them takes away the user namespaces that the sandbox needs.
+_HARDENING = """\
+User={user}
+NoNewPrivileges=yes
+ProtectSystem=strict
+ReadWritePaths={writable}
+LockPersonality=yes
 """
 
 
@@ -58,13 +57,13 @@ class Service:
     path: str
 
 
-def unit_text(place: Path, command: tuple[str, ...], scope: str, user: str = "") -> str:
+def unit_text(place: Path, command: tuple[str, ...], scope: str, user: str) -> str:
     """Return the unit for an agent on the directory ``place``."""
+    hardening = _HARDENING.format(user=_escaped(user), writable=_quoted(str(place))) if scope == "system" else ""
     return _TEMPLATE.format(
         directory=_escaped(str(place)),
         command=" ".join(_quoted(word) for word in command),
-        user=f"User={_escaped(user)}\n" if scope == "system" and user else "",
-        writable=_quoted(str(place)),
+        hardening=hardening,
         target="multi-user.target" if scope == "system" else "default.target",
     )
 

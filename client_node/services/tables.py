@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,15 +105,19 @@ def _csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
 def _parsed(path: Path) -> Iterator[tuple[int, list[str]]]:
     csv.field_size_limit(MAX_FIELD)
     with path.open(encoding="utf-8-sig", newline="") as file:
-        first = file.readline(MAX_FIELD)
-        if "\0" in first:
-            raise BadInput(f"{path} holds NUL bytes; it is no CSV text")
-        delimiter = max(",;\t", key=first.count)
+        delimiter = max(",;\t", key=file.readline(MAX_FIELD).count)
         file.seek(0)
-        reader = csv.reader(file, delimiter=delimiter, strict=True)
+        reader = csv.reader(_text_lines(path, file), delimiter=delimiter, strict=True)
         for row in reader:
             if row:  # blank lines are no rows, for every reader that we know
                 yield reader.line_num, row
+
+
+def _text_lines(path: Path, lines: Iterable[str]) -> Iterator[str]:
+    for line in lines:
+        if "\0" in line:
+            raise BadInput(f"{path} holds NUL bytes; it is no CSV text")
+        yield line
 
 
 def _header(path: Path, cells: list[str]) -> list[str]:
