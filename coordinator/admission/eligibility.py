@@ -46,7 +46,7 @@ def node_denials(
     )
 
 
-def federation_denials(federation: Federation, tenant: TenantId, spec: JobSpec) -> tuple[Denial, ...]:
+def federation_denials(federation: Federation, tenant: TenantId) -> tuple[Denial, ...]:
     """Return every reason why ``tenant`` cannot run the job in ``federation`` at all."""
     denials = []
     if tenant not in federation.accepted:
@@ -57,8 +57,6 @@ def federation_denials(federation: Federation, tenant: TenantId, spec: JobSpec) 
                 f"hansa federation accept {federation.id}",
             )
         )
-    if spec.cohort.minimum > 1 and not federation.accepted:
-        denials.append(Denial("no_members", f"no tenant has accepted federation {federation.id}"))
     return tuple(denials)
 
 

@@ -141,7 +141,7 @@ def _mean_floats(words: Iterable[NDArray[Any]], parts: Sequence[float], dtype: s
         else:
             np.multiply(values, kind(share), out=part)
             np.add(mean, part, out=mean)
-    return mean if dtype in {"F32", "F64"} else from_float32(mean, dtype)
+    return mean if dtype in {"F32", "F64"} else from_float32(mean.astype(np.float32, copy=False), dtype)
 
 
 def _mean_integers(words: Iterable[NDArray[Any]], weights: Sequence[float], total: float, dtype: str) -> NDArray[Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from common.clock import Clock
-from common.ids import Digest, NodeId, TenantId
+from common.ids import Digest, NodeId
 from common.wire import hansa_node_pb2 as pb
 from coordinator.domain.jobs import Job
 from coordinator.domain.models import Deployment, ModelVersion
@@ -40,10 +40,8 @@ class Publishing(Protocol):
 class Deploying(Protocol):
     """Brings versions to nodes."""
 
-    async def deploy(
-        self, tenant: TenantId, model: str, version: int, nodes: Sequence[NodeId]
-    ) -> Sequence[Deployment]: ...
-    async def node_connected(self, node: NodeId, statuses: Sequence[pb.DeployStatus]) -> None: ...
+    async def after_publish(self, job: Job, version: ModelVersion) -> Sequence[Deployment]: ...
+    async def node_connected(self, node: NodeId) -> None: ...
     async def deploy_status(self, node: NodeId, status: pb.DeployStatus) -> None: ...
     async def may_download(self, node: NodeId, model: str, digest: Digest) -> Path | None: ...
 
@@ -63,3 +61,4 @@ class Around:
     publisher: Publishing
     deployments: Deploying
     settings: JobSettings
+    release: Callable[[Path], None]  # gives a spooled file back; blocks

@@ -62,7 +62,7 @@ class LiveExchange:
         ready: set[NodeId],
         on_wait: Callable[[Wait], None],
     ) -> None:
-        self._around, self._job, self.seq, self.call, self._held = around, job, seq, call, held
+        self._around, self._job, self.seq, self.call, self.held = around, job, seq, call, held
         self._ready, self._on_wait = ready, on_wait
         self.roster: Mapping[NodeId, RosterEntry] = {entry.node: entry for entry in job.roster}
         self.opened_at = around.clock.monotonic()
@@ -72,7 +72,7 @@ class LiveExchange:
         self.taken: dict[int, Taken] = {}
         self._inspecting: set[int] = set()
         self._shapes: dict[Shape, int] = {}
-        self.changed = asyncio.Event()
+        self.changed = asyncio.Event()  # set whenever something happens here; pushes share one
         self.over = False
 
     def open(self) -> None:
@@ -109,7 +109,7 @@ class LiveExchange:
         """Return the object of that digest if ``node`` was sent it."""
         if all(i.node != node or i.content != digest for i in self.call.instructions):
             return None
-        return next((h for h in self._held if h.digest == digest), None)
+        return next((h for h in self.held if h.digest == digest), None)
 
     def node_ready(self, node: NodeId) -> None:
         """Offer the node what it has not answered; it may have forgotten or kept it."""
@@ -125,6 +125,11 @@ class LiveExchange:
             self._around.leases.release(self._task(slot))
             self.round.apply(slot, SlotEvent.WITHDRAW)
         self.changed.set()
+
+    def node_denied(self, node: NodeId, words: str) -> None:
+        """The node will not run the job (any longer)."""
+        for slot in self._slots_of(node):
+            self._ended(slot, SlotEvent.DENY, "denied", words)
 
     def status(self, slot: int, status: pb.TaskStatus) -> Slot | None:
         """Take a node's word on its task; return the slot if this was news that ends or restarts it."""
@@ -181,10 +186,18 @@ class LiveExchange:
                 self.round.apply(slot, SlotEvent.CLOSE, "late", reason)
                 if state.state is not SlotState.PENDING:
                     self._around.link.send(state.node, offers.task_cancel(self._task(slot), reason))
-        for held in self._held:
+        for held in self.held:
             held.close()
         self._around.leases.settle()
         self.changed.set()
+
+    def overdue(self) -> None:
+        """Count what is still open after the deadline as late."""
+        if self._around.clock.monotonic() >= self.round.terms.deadline:
+            for slot, state in list(self.round.slots.items()):
+                if state.state in OPEN:
+                    self._around.link.send(state.node, offers.task_cancel(self._task(slot), "deadline"))
+                    self._ended(slot, SlotEvent.CLOSE, "late", "no reply before the deadline")
 
     def drop(self, slot: int, fault: Fault) -> None:
         """Take an update out again: it does not agree with the others."""

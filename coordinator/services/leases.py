@@ -31,6 +31,7 @@ class Leases:
         self._asks: dict[TaskId, _Wanted] = {}
         self._held: dict[TaskId, tuple[Lease, _Wanted]] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._settling = self._again = False
 
     def ask(self, ask: Ask, on_start: Callable[[Lease], None], on_expire: Callable[[Lease], None]) -> None:
         """Want a slot for a task; ``settle`` decides."""
@@ -47,31 +48,42 @@ class Leases:
         return task in self._held
 
     def settle(self) -> None:
-        """Decide now, and tell who got what."""
+        """Decide now, and tell who got what.  Whoever is told may ask and release again, and call this."""
+        self._again = True
+        if self._settling:
+            return
+        self._settling = True
+        try:
+            while self._again:
+                self._again = False
+                self._decide()
+        finally:
+            self._settling = False
+        self._watch()
+
+    def _decide(self) -> None:
         asks = tuple(w.ask for w in self._asks.values())
         leases = tuple(lease for lease, _ in self._held.values())
-        nodes = {a.node for a in asks}
-        now = self._clock.monotonic()
-        for decision in decide(State(asks, leases, {n: self._slots(n) for n in nodes}), now):
-            if isinstance(decision, Start):
+        slots = {a.node: self._slots(a.node) for a in asks}
+        for decision in decide(State(asks, leases, slots), self._clock.monotonic()):
+            if isinstance(decision, Start) and decision.lease.task in self._asks:
                 wanted = self._asks.pop(decision.lease.task)
                 self._held[decision.lease.task] = (decision.lease, wanted)
                 wanted.on_start(decision.lease)
-            elif isinstance(decision, Expire):
+            elif isinstance(decision, Expire) and decision.lease.task in self._held:
                 lease, wanted = self._held.pop(decision.lease.task)
                 wanted.on_expire(lease)
-        self._watch(now)
 
     def close(self) -> None:
         """Stop watching."""
         if self._timer is not None:
             self._timer.cancel()
 
-    def _watch(self, now: float) -> None:
+    def _watch(self) -> None:
         """Come back when the next lease runs out; one timer is enough."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         if self._held:
             first = min(lease.until for lease, _ in self._held.values())
-            self._timer = asyncio.get_running_loop().call_later(max(first - now, 0.01), self.settle)
+            self._timer = asyncio.get_running_loop().call_later(max(first - self._clock.monotonic(), 0.01), self.settle)

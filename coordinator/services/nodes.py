@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from common.clock import Clock, iso
-from common.ids import NodeId
+from common.ids import NodeId, TenantId
 from coordinator.domain.nodes import Node, NodeReport
 from coordinator.ports.store import Store, Tx
 
@@ -19,6 +19,7 @@ class Presence:
         self._started = (clock.monotonic(), _for_people(clock.now()))
         self._here: dict[NodeId, NodeReport] = {}
         self._left: dict[NodeId, tuple[float, str]] = {}
+        self._tenants: dict[NodeId, TenantId] = {}
 
     async def came(self, node: NodeId, report: NodeReport) -> None:
         """A node's stream opened."""
@@ -44,6 +45,10 @@ class Presence:
         """Say whether the node is connected."""
         return node in self._here
 
+    def tenant(self, node: NodeId) -> TenantId | None:
+        """Return whose node it is; None if it was never connected here."""
+        return self._tenants.get(node)
+
     def slots(self, node: NodeId) -> int:
         """Return how many tasks the node runs at once; 0 when it is away."""
         report = self._here.get(node)
@@ -62,12 +67,16 @@ class Presence:
     async def _keep(self, node: NodeId, report: NodeReport | None) -> None:
         now = self._clock.now()
 
-        def work(tx: Tx) -> None:
+        def work(tx: Tx) -> TenantId | None:
             record = tx.nodes.get(node)
-            if record is not None:
-                tx.nodes.put(replace(record, seen_at=now, report=report or record.report))
+            if record is None:
+                return None
+            tx.nodes.put(replace(record, seen_at=now, report=report or record.report))
+            return record.tenant
 
-        await self._store.write(work)
+        tenant = await self._store.write(work)
+        if tenant is not None:
+            self._tenants[node] = tenant
 
 
 def _for_people(at: float) -> str:

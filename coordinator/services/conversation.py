@@ -1,0 +1,274 @@
+"""One life of a ServerApp's process: it asks, we answer, from the journal first and then from the nodes.
+
+Each answer is committed before the app sees it; so whatever dies, the next life is told the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypeVar
+
+from common.errors import AppFailed, TooFewNodes
+from common.failpoints import failpoint
+from common.ids import NodeId, task_id
+from common.sandbox import Child
+from coordinator.domain.exchanges import Exchange, ExchangeKind
+from coordinator.domain.jobs import Job
+from coordinator.rounds.exchange import Abandon, Close, Wait
+from coordinator.services import answers, closing, offers, telling
+from coordinator.services.around import Around
+from coordinator.services.calls import Call, metrics_of, parse_call, parse_pull, round_of
+from coordinator.services.exchange import LiveExchange
+from coordinator.services.journal import Journal
+from coordinator.services.objects import HeldObject, close_all, hold
+from coordinator.services.pushes import Pushes
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a ServerApp ended with."""
+
+    result: HeldObject | None
+    metrics: dict[str, float]
+
+
+class JobInRun(Protocol):
+    """What a conversation needs of the job's run, which outlives it."""
+
+    job: Job
+    journal: Journal
+    live: dict[int, LiveExchange]
+    ready: set[NodeId]
+    pushes: Pushes
+    single_replies: bool  # whether the federation lets apps see replies one by one
+
+    def waits(self, verdict: Wait) -> None: ...
+    def changed(self, job: Job) -> None: ...
+    async def commit(self, row: Exchange | None) -> None: ...
+    async def checkpoint(self, call: Call, held: Sequence[HeldObject]) -> None: ...
+    def closed(self, live: LiveExchange) -> None: ...
+
+
+class Conversation:
+    """Answers one child until it has finished."""
+
+    def __init__(self, around: Around, run: JobInRun, child: Child) -> None:
+        self._around, self._run, self._child = around, run, child
+        self._reading: asyncio.Task[tuple[dict[str, Any], list[int]]] | None = None
+
+    async def hold(self) -> Finished:
+        """Answer until the app has finished.
+
+        Raises:
+            AppFailed: it failed, crashed, hung or diverged.
+            TooFewNodes: an exchange could not reach its minimum.
+        """
+        try:
+            while True:
+                message, fds = await self._next()
+                finished = await self._answer(message, fds)
+                if finished is not None:
+                    return finished
+        finally:
+            if self._reading is not None:
+                self._reading.cancel()
+                await asyncio.gather(self._reading, return_exceptions=True)
+
+    async def _next(self) -> tuple[dict[str, Any], list[int]]:
+        if self._reading is None:
+            return await self._child.receive(self._around.settings.silence_s)
+        await asyncio.wait({self._reading}, timeout=self._around.settings.silence_s)
+        if not self._reading.done():
+            raise AppFailed("the ServerApp said nothing for too long", reason="app_timeout")
+        reading, self._reading = self._reading, None
+        return reading.result()
+
+    async def _answer(self, message: dict[str, Any], fds: list[int]) -> Finished | None:
+        op = message.get("op")
+        if op in {"exchange", "push"}:
+            await self._exchange(message, fds)
+            return None
+        if op == "finished":
+            return await self._finished(message, fds)
+        close_all(fds)
+        if op == "nodes":
+            ids = [entry.flower_node_id for entry in self._run.job.roster]
+            await self._child.send({"op": "nodes", "ids": ids})
+        elif op == "pull":
+            await self._pull(parse_pull(message))
+        elif op in {"evaluated", "round_done"}:
+            self._progress(op, message)
+        elif op == "failed":
+            detail = str(message.get("message", ""))[:2000] or "the app failed"
+            raise AppFailed(detail, reason=str(message.get("reason", "app_raised"))[:40])
+        else:
+            raise AppFailed(f"the app's process said {str(op)[:40]!r}", reason="protocol_error")
+        return None
+
+    async def _exchange(self, message: dict[str, Any], fds: list[int]) -> None:
+        settings = self._around.settings
+        held = await hold(fds, message.get("objects"), limit=settings.update_bytes, inline=settings.inline_bytes)
+        owned = False
+        try:
+            call = parse_call(message, held, self._run.job.roster)
+            if not call.fold and not self._run.single_replies:
+                await self._refuse(call)
+                return
+            row = self._run.journal.recorded(call)
+            if call.kind is ExchangeKind.PUSH:
+                owned = await self._push(call, held, row)
+            elif row is not None:
+                await self._replay(row)
+            else:
+                owned = self._owns(call)
+                await self._live(call, held)
+        finally:
+            if not owned:
+                for one in held:
+                    one.close()
+
+    def _owns(self, call: Call) -> bool:
+        """Say whether a new exchange must be opened, or the one that a dead child left is the same."""
+        old = self._run.live.get(self._run.journal.seq)
+        if old is None:
+            return True
+        if not old.over and old.call == call:
+            return False
+        old.end("replaced")
+        del self._run.live[old.seq]
+        return True
+
+    async def _live(self, call: Call, held: Sequence[HeldObject]) -> None:
+        run, seq = self._run, self._run.journal.seq
+        live = run.live.get(seq)
+        if live is None:
+            live = LiveExchange(self._around, run.job, seq, call, held, run.ready, run.waits)
+            run.live[seq] = live
+            telling.started(self._around, run.job, call, self._shown_round(call))
+            live.open()
+        opened = self._around.clock.now()
+        saving = asyncio.create_task(run.checkpoint(call, live.held)) if call.message_type == "train" else None
+        verdict = await self._while_it_lives(live.run())
+        if saving is not None:
+            await saving
+        if isinstance(verdict, Abandon):
+            live.end("abandoned")
+            raise TooFewNodes(verdict.sentence)
+        await self._close(live, verdict, opened)
+
+    async def _close(self, live: LiveExchange, verdict: Close, opened: float) -> None:
+        run = self._run
+        begun = self._around.clock.monotonic()
+        closed = await closing.close(self._around, run.job, live, verdict, opened)
+        number = self._shown_round(live.call)
+        telling.closed(self._around, run.job, live, closed, number, begun)
+        run.changed(replace(run.job, round=max(run.job.round, number)))
+        await run.commit(closed.row)
+        failpoint("exchange_closed_before_reply")
+        run.journal.append(closed.row)
+        await answers.send_replies(self._child, run.job, closed.row, closed.kept, run.journal)
+        run.closed(live)
+
+    async def _replay(self, row: Exchange) -> None:
+        kept = await answers.recorded_objects(self._around.blobs, self._run.job.tenant, row)
+        await answers.send_replies(self._child, self._run.job, row, kept, self._run.journal)
+
+    async def _push(self, call: Call, held: Sequence[HeldObject], row: Exchange | None) -> bool:
+        """Send messages out without waiting; True if their objects are ours to keep open."""
+        run = self._run
+        seq = row.seq if row is not None else run.journal.seq
+        ids = [task_id(run.job.id, seq, i.slot) for i in call.instructions]
+        given = run.journal.pulled()
+        owned = not run.pushes.has(seq) and not given.issuperset(ids)
+        if owned:
+            live = LiveExchange(self._around, run.job, seq, call, held, run.ready, run.waits)
+            run.live[seq] = live
+            run.pushes.add(live, given)
+            if row is None:
+                fresh = closing.row_of(run.job, live, self._around.clock.now())
+                await run.commit(fresh)
+                run.journal.append(fresh)
+                telling.started(self._around, run.job, call, self._shown_round(call))
+            live.open()
+        await self._child.send({"op": "pushed", "ids": ids})
+        return owned
+
+    async def _pull(self, ids: Sequence[str]) -> None:
+        run = self._run
+        row = run.journal.recorded_pull(ids)
+        if row is not None:
+            await self._replay(row)
+            return
+        ready = await self._while_it_lives(run.pushes.wait(ids)) if run.journal.live else []
+        if not ready:
+            await self._child.send({"op": "replies", "replies": [], "objects": []})
+            return
+        row, kept = await run.pushes.take(run.job, run.journal.seq, ids, ready)
+        await run.commit(row)
+        failpoint("exchange_closed_before_reply")
+        run.journal.append(row)
+        await answers.send_replies(self._child, run.job, row, kept, run.journal)
+        run.pushes.given(ready)
+
+    async def _refuse(self, call: Call) -> None:
+        message = (
+            f"federation {self._run.job.federation} gives apps only the mean of all replies, and this exchange needs "
+            f"them one by one: {call.why or 'not foldable'}"
+        )
+        await self._child.send({"op": "refused", "reason": "refused", "message": message})
+
+    async def _finished(self, message: dict[str, Any], fds: list[int]) -> Finished:
+        size = message.get("object")
+        sizes = [] if size is None else [size]
+        held = await hold(
+            fds, sizes, limit=self._around.settings.update_bytes, inline=self._around.settings.inline_bytes
+        )
+        return Finished(held[0] if held else None, metrics_of(message.get("metrics")))
+
+    async def _while_it_lives(self, work: Coroutine[Any, Any, T]) -> T:
+        """Await ``work``, but stop if the child dies meanwhile: it has nothing to say while it is owed an answer."""
+        task = asyncio.ensure_future(work)
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._child.receive(None))
+        try:
+            await asyncio.wait({task, self._reading}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+        if not task.cancelled():
+            return task.result()
+        reading, self._reading = self._reading, None
+        _, fds = reading.result()  # raises what became of the child
+        close_all(fds)
+        raise AppFailed("the app's process spoke while it was owed an answer", reason="protocol_error")
+
+    def _shown_round(self, call: Call) -> int:
+        """Return the app's own round, else the number of its training exchanges."""
+        return call.round or self._run.journal.trains + (call.message_type == "train")
+
+    def _progress(self, op: str, message: dict[str, Any]) -> None:
+        run, number = self._run, round_of(message)
+        if not run.journal.live:
+            return  # told in a former life
+        if op == "evaluated":
+            metrics = metrics_of(message.get("metrics"))
+            self._around.feed.note(run.job.id, "evaluated", round=number, metrics=metrics, source="server")
+            found = {f"central.{k}": v for k, v in metrics.items()}
+        else:
+            train, evaluate = metrics_of(message.get("train")), metrics_of(message.get("evaluate"))
+            self._around.feed.note(run.job.id, "round_finished", round=number, train=train, evaluate=evaluate)
+            found = {f"train.{k}": v for k, v in train.items()} | {f"evaluate.{k}": v for k, v in evaluate.items()}
+        run.changed(replace(run.job, metrics={**run.job.metrics, **found}))
+
+
+def end_exchange(around: Around, job: Job, live: LiveExchange) -> None:
+    """Tell the nodes of a journalled exchange that they need not keep their updates any longer."""
+    live.end("closed")
+    event = offers.exchange_closed(job.id, live.seq)
+    for node in {i.node for i in live.call.instructions}:
+        around.link.send(node, event)

@@ -1,0 +1,255 @@
+"""The desk: every unfinished job has a run, and what the nodes say is passed to the run it concerns.
+
+Implements ``coordinator.ports.link.LinkEvents``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import structlog
+
+from common.errors import IllegalTransition, LeaseLost, NotFound, QuotaExceeded
+from common.ids import Digest, JobId, NodeId, TaskId
+from common.wire import hansa_node_pb2 as pb
+from coordinator.domain.denials import Denial
+from coordinator.domain.jobs import FINAL, Job, JobState
+from coordinator.domain.nodes import NodeReport
+from coordinator.ports.link import SpooledUpdate
+from coordinator.rounds.slots import SlotState
+from coordinator.services.around import Around
+from coordinator.services.exchange import LiveExchange
+from coordinator.services.nodelogs import NodeLogs
+from coordinator.services.runner import JobRun
+from coordinator.services.sidetasks import SideTasks
+
+_log = structlog.get_logger()
+_UNFINISHED = frozenset(JobState) - FINAL
+_PAGE = 1000
+
+
+class JobDesk:
+    """Runs jobs."""
+
+    def __init__(self, around: Around) -> None:
+        self._around = around
+        self._runs: dict[JobId, tuple[JobRun, asyncio.Task[None]]] = {}
+        self._side = SideTasks()
+        self._logs = NodeLogs(around.settings.jobs_dir)
+
+    # -- jobs
+
+    async def start(self) -> None:
+        """Take up every unfinished job where it was left."""
+        after = None
+        while True:
+            jobs = await self._around.store.read(
+                lambda tx, cursor=after: list(tx.jobs.list(states=_UNFINISHED, after=cursor, limit=_PAGE))  # type: ignore[misc]
+            )
+            for job in jobs:
+                await self._run(job)
+            if len(jobs) < _PAGE:
+                return
+            after = (jobs[-1].created_at, jobs[-1].id)
+
+    async def admit(self, job: Job) -> None:
+        """Start a job that was just submitted."""
+        await self._run(job)
+
+    async def cancel(self, job_id: JobId, by: str) -> None:
+        """End a job without a result; returns when it is over.
+
+        Raises:
+            NotFound: no such job.
+            IllegalTransition: it has ended already.
+        """
+        found = self._runs.get(job_id)
+        if found is None:
+            job = await self._around.store.read(lambda tx: tx.jobs.get(job_id))
+            if job is None:
+                raise NotFound(f"no job {job_id}")
+            raise IllegalTransition(f"job {job_id} is {job.state} already")
+        run, task = found
+        run.cancel(by, task)
+        await asyncio.wait({task})
+
+    async def close(self) -> None:
+        """Stop every run where it is; the jobs go on when a coordinator starts here again."""
+        tasks = [task for _, task in self._runs.values()]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._side.wait()
+        self._around.leases.close()
+        await self._around.feed.close()
+        self._around.collector.close()
+
+    async def _run(self, job: Job) -> None:
+        if job.id in self._runs:
+            return
+        rows = await self._around.store.read(lambda tx: tx.jobs.exchanges(job.id))
+        run = JobRun(self._around, job, rows)
+        task = asyncio.create_task(run.run(), name=f"job {job.id}")
+        self._runs[job.id] = (run, task)
+        task.add_done_callback(lambda _: self._over(job.id))
+
+    def _over(self, job: JobId) -> None:
+        run, task = self._runs.pop(job)
+        self._around.feed.forget(run.job)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("job_run_failed", job=job, error=repr(task.exception()))
+
+    # -- what the node link tells
+
+    async def node_connected(
+        self, node: NodeId, report: NodeReport, held: dict[TaskId, tuple[Digest, int, Digest]]
+    ) -> list[JobId]:
+        """A node said hello; return the jobs that still need what it keeps."""
+        await self._around.presence.came(node, report)
+        concerned = [run for run, _ in self._runs.values() if run.concerns(node)]
+        for run in concerned:
+            run.node_connected(node)
+        self._side.start(self._around.deployments.node_connected(node))
+        if held:
+            _log.info("node_keeps_updates", node=node, tasks=len(held))
+        return [run.job.id for run in concerned]
+
+    async def node_reported(self, node: NodeId, report: NodeReport) -> None:
+        """A node said something new of itself."""
+        await self._around.presence.reported(node, report)
+        for run, _ in list(self._runs.values()):
+            run.node_reported(node)
+        self._around.leases.settle()
+
+    async def node_disconnected(self, node: NodeId) -> None:
+        """A node's stream ended."""
+        await self._around.presence.left(node)
+        for run, _ in list(self._runs.values()):
+            run.node_gone(node)
+        self._around.leases.settle()
+
+    async def node_prepared(self, node: NodeId, job: JobId, denials: tuple[tuple[str, str], ...]) -> None:
+        """A node answered whether a job may run there."""
+        found = self._runs.get(job)
+        if found is not None and found[0].concerns(node):
+            found[0].node_prepared(node, tuple(Denial(code, message) for code, message in denials))
+
+    async def task_status(self, node: NodeId, status: pb.TaskStatus) -> None:
+        """A node says how far a task is."""
+        run, live, slot = self._find(node, TaskId(status.task))
+        if live is None:
+            return
+        news = live.status(slot, status)
+        if news is not None and news.state in {SlotState.FAILED, SlotState.DENIED, SlotState.PENDING}:
+            again = news.state is SlotState.PENDING
+            self._around.feed.note(
+                run.job.id, "node_failed", node=news.name, round=live.call.round, reason=news.reason,
+                message=news.message, retried=again,
+            )  # fmt: skip
+
+    async def deploy_status(self, node: NodeId, status: pb.DeployStatus) -> None:
+        """A node says what it serves."""
+        await self._around.deployments.deploy_status(node, status)
+
+    async def log_chunk(self, node: NodeId, job: JobId, text: str) -> None:
+        """A node shares what an app printed there."""
+        found = self._runs.get(job)
+        if found is None:
+            return
+        name = next((entry.name for entry in found[0].job.roster if entry.node == node), None)
+        if name is not None:
+            await self._logs.append(job, name, text)
+
+    async def may_download(self, node: NodeId, digest: Digest, job: str, model: str) -> Path:
+        """Return the file to send.
+
+        Raises:
+            NotFound: nothing this node was offered has that digest.
+        """
+        path = await (self._model_file(node, model, digest) if model else self._job_file(node, JobId(job), digest))
+        if path is None:
+            raise NotFound(f"nothing offered to this node has the digest {digest}")
+        return path
+
+    async def may_upload(self, node: NodeId, task: TaskId, digest: Digest, size: int) -> bool:  # noqa: ARG002 - the port's
+        """Say whether the update is wanted now: False = done with it.
+
+        Raises:
+            NotFound: no such task for this node.
+            QuotaExceeded: larger than an update may be.
+            LeaseLost: its exchange is not open yet; it will be offered again.
+        """
+        if size > self._around.settings.update_bytes:
+            limit = self._around.settings.update_bytes
+            raise QuotaExceeded(f"an update of {size} bytes is over the limit of {limit}")
+        job = JobId(task.split("/", 1)[0])
+        if job not in self._runs and await self._ended(job, node):
+            return False
+        run, live, slot = self._find(node, task)
+        if live is not None:
+            return live.wants(slot)
+        if run.is_past(_seq(task)):
+            return False
+        raise LeaseLost(f"task {task} is not open yet; it is offered again soon", code="not_open")
+
+    async def update_received(self, update: SpooledUpdate) -> tuple[bool, str, str]:
+        """Verify a spooled update and take it into its exchange."""
+        run, live, slot = self._find(update.node, update.task)
+        if live is None:
+            return False, "late", "the exchange has closed"
+        accepted, fault = await live.take(slot, update)
+        name = live.roster[update.node].name
+        if fault is not None:
+            self._around.feed.note(
+                run.job.id, "update_dropped", node=name, round=live.call.round, code=fault.code, message=fault.message
+            )
+            return False, fault.code, fault.message
+        if accepted:
+            self._around.feed.note(
+                run.job.id, "update_received", node=name, round=live.call.round, kind=live.call.message_type,
+                bytes=update.size,
+            )  # fmt: skip
+            return True, "", ""
+        return False, "late", "the exchange did not wait for it"
+
+    def _find(self, node: NodeId, task: TaskId) -> tuple[JobRun, LiveExchange | None, int]:
+        """Return the run, the open exchange if it is open, and the slot of a task of this node.
+
+        Raises:
+            NotFound: no such task for this node.
+        """
+        job, seq, slot = task.split("/")
+        found = self._runs.get(JobId(job))
+        if found is None or not found[0].concerns(node):
+            raise NotFound(f"no task {task} for this node")
+        live = found[0].live.get(int(seq))
+        if live is None:
+            return found[0], None, int(slot)
+        state = live.round.slots.get(int(slot))
+        if state is None or state.node != node:
+            raise NotFound(f"no task {task} for this node")
+        return found[0], live, int(slot)
+
+    async def _ended(self, job: JobId, node: NodeId) -> bool:
+        record = await self._around.store.read(lambda tx: tx.jobs.get(job))
+        if record is None or all(entry.node != node for entry in record.roster):
+            raise NotFound(f"no job {job} for this node")
+        return record.state in FINAL
+
+    async def _job_file(self, node: NodeId, job: JobId, digest: Digest) -> Path | None:
+        found = self._runs.get(job)
+        if found is None or not found[0].concerns(node):
+            return None
+        run = found[0]
+        if digest == run.job.bundle:
+            return await self._around.blobs.open(run.job.tenant, digest)
+        held = next((h for live in run.live.values() if (h := live.find(node, digest)) is not None), None)
+        return held.path if held is not None else None
+
+    async def _model_file(self, node: NodeId, model: str, digest: Digest) -> Path | None:
+        return await self._around.deployments.may_download(node, model, digest)
+
+
+def _seq(task: TaskId) -> int:
+    return int(task.split("/")[1])

@@ -1,0 +1,120 @@
+"""The first and last acts of a job's run: its folder, its start frame, its versions, its cleaning up."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from common import bundle
+from common.errors import AppFailed, BadInput
+from common.ids import Digest, NodeId
+from common.sandbox import Child, ChildSpec, launch
+from coordinator.domain.exchanges import Exchange
+from coordinator.domain.jobs import FINAL, Job, JobState
+from coordinator.domain.models import ModelVersion
+from coordinator.ports.store import Tx
+from coordinator.services import offers
+from coordinator.services.around import Around
+from coordinator.services.objects import HeldObject, copy_out
+
+_SERVER = 1  # Flower's id of the server's side
+UNFINISHED = frozenset(JobState) - FINAL
+
+
+def folder_of(around: Around, job: Job) -> Path:
+    """Return the job's folder."""
+    return around.settings.jobs_dir / job.id
+
+
+def python_of(around: Around, job: Job) -> str:
+    """Return the interpreter of the job's environment.
+
+    Raises:
+        BadInput: no such environment here.
+    """
+    try:
+        return around.settings.environments[job.spec.environment]
+    except KeyError:
+        raise BadInput(f"the coordinator has no environment {job.spec.environment!r}") from None
+
+
+async def unpack_app(around: Around, job: Job) -> None:
+    """Put the app's files into the job's folder, unless they are there.
+
+    Raises:
+        AppFailed: the archive is not the app that was submitted.
+    """
+    target = folder_of(around, job) / "app"
+    if target.is_dir():
+        return
+    data = await around.blobs.get_bytes(job.tenant, job.bundle, limit=bundle.LIMITS.archive_bytes)
+    await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
+    digest = await asyncio.to_thread(bundle.unpack, data, target)
+    if digest != job.app:
+        raise AppFailed(f"the app's archive holds {digest}, not {job.app}", reason="component_not_found")
+
+
+def start_frame(around: Around, job: Job, *, individual: bool) -> dict[str, Any]:
+    """Return the first frame to the ServerApp's child."""
+    return {
+        "op": "start", "role": "server", "app_dir": str(folder_of(around, job) / "app"),
+        "component": job.spec.serverapp, "run_id": job.run_id, "node_id": _SERVER, "node_config": {},
+        "run_config": dict(job.spec.config), "seed": job.seed, "aggregation": job.spec.aggregation,
+        "individual": individual,
+    }  # fmt: skip
+
+
+async def launch_app(around: Around, job: Job) -> Child:
+    """Start the process that runs the job's ServerApp; what it prints goes to the job's log.
+
+    Raises:
+        SandboxUnavailable: this host cannot keep it apart as the operator asked.
+    """
+    spec = ChildSpec(
+        role="ServerApp",
+        python=python_of(around, job),
+        app_dir=folder_of(around, job) / "app",
+        limits=around.settings.limits,
+        log_path=folder_of(around, job) / "server.log",
+    )
+    return await launch(spec, around.settings.sandbox)
+
+
+async def publish(around: Around, job: Job, round_: int, held: HeldObject, included: int) -> ModelVersion:
+    """Make the object a version of the job's model; the same one if it is one already."""
+    path = await asyncio.to_thread(copy_out, held, around.blobs.work_dir())
+    try:
+        return await around.publisher.publish(job, round_, path, held.digest, held.size, job.metrics, included)
+    finally:
+        await asyncio.to_thread(path.unlink, missing_ok=True)
+
+
+async def clean_up(around: Around, job: Job, rows: Sequence[Exchange], asked: Iterable[NodeId]) -> None:
+    """Tell the nodes, and drop what only a replay would have needed."""
+    event = offers.job_ended(job)
+    for node in {*asked, *(entry.node for entry in job.roster)}:
+        around.link.send(node, event)
+    mine = {reply.digest for row in rows for reply in row.replies if reply.digest is not None}
+    for digest in mine - await _needed_elsewhere(around, job):
+        await around.blobs.delete(job.tenant, digest)
+    await asyncio.to_thread(shutil.rmtree, folder_of(around, job) / "app", ignore_errors=True)
+
+
+async def _needed_elsewhere(around: Around, job: Job) -> set[Digest]:
+    """Return blobs of the same tenant that other unfinished jobs would replay from: equal runs have equal replies."""
+
+    def look(tx: Tx) -> set[Digest]:
+        others = tx.jobs.list(tenants=frozenset({job.tenant}), states=UNFINISHED, limit=1000)
+        return {
+            reply.digest
+            for other in others
+            if other.id != job.id
+            for row in tx.jobs.exchanges(other.id)
+            for reply in row.replies
+            if reply.digest is not None
+        }
+
+    return await around.store.read(look)

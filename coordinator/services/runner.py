@@ -1,0 +1,304 @@
+"""A job's run, from its admission to its end: one asyncio task.
+
+Starting *is* recovering: what the store knows says where to go on.  Whatever the job's process, a node or this
+coordinator does, the run ends in one of the final states with a sentence, or goes on after a restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+
+import structlog
+
+from common.errors import AppFailed, PlatformError
+from common.failpoints import failpoint
+from common.ids import NodeId, TenantId
+from common.wire import hansa_node_pb2 as pb
+from coordinator.domain.denials import Denial
+from coordinator.domain.exchanges import Exchange
+from coordinator.domain.jobs import FINAL, Job, JobEvent, JobState, advance
+from coordinator.domain.nodes import Node
+from coordinator.ports.store import Tx
+from coordinator.rounds.exchange import Wait
+from coordinator.services import closing, ending, offers
+from coordinator.services.around import Around
+from coordinator.services.calls import Call
+from coordinator.services.conversation import Conversation, Finished, end_exchange
+from coordinator.services.exchange import LiveExchange
+from coordinator.services.journal import Journal
+from coordinator.services.objects import HeldObject
+from coordinator.services.pushes import Pushes
+from coordinator.services.roster import Assembly, federation_nodes
+from coordinator.services.sidetasks import SideTasks
+
+_log = structlog.get_logger()
+_START_AGAIN = frozenset({"app_crashed", "app_killed"})  # accidents of the process, not of the app
+
+
+class JobRun:
+    """One unfinished job.
+
+    Args:
+        around: Services.
+        job: As the store has it.
+        rows: Its journal.
+    """
+
+    def __init__(self, around: Around, job: Job, rows: Sequence[Exchange]) -> None:
+        self.around, self.job = around, job
+        self.journal = Journal(job.id, rows)
+        self.live: dict[int, LiveExchange] = {}
+        self.ready: set[NodeId] = set()
+        self.pushes = Pushes(around, job.id, self.closed)
+        self.single_replies = False
+        self.assembly: Assembly | None = None
+        self.question: pb.CoordinatorEvent | None = None
+        self.cancelled_by = ""
+        self._members: frozenset[TenantId] = frozenset()
+        self._side = SideTasks()
+
+    async def run(self) -> None:
+        """Bring the job to its end."""
+        structlog.contextvars.bind_contextvars(job=self.job.id, tenant=self.job.tenant)
+        finished: Finished | None = None
+        try:
+            await self._prepare()
+            if not self.job.roster:
+                await self._assemble()
+            finished = await self._serve()
+            await self._publish(finished)
+            await self._end(JobEvent.PUBLISHED, "", "")
+        except asyncio.CancelledError:
+            if not self.cancelled_by:
+                raise  # the coordinator stops; the job goes on when it is back
+            await self._end(JobEvent.CANCELLED, "cancelled", f"cancelled by {self.cancelled_by}")
+        except AppFailed as error:
+            await self._end(JobEvent.FAILED, error.reason, error.detail)
+        except PlatformError as error:
+            await self._end(JobEvent.FAILED, error.code, error.detail)
+        except Exception as error:  # noqa: BLE001 - the loop's outermost guard: one job must not take others along
+            _log.exception("job_broke")
+            await self._end(JobEvent.FAILED, "internal_error", f"{type(error).__name__}: {error}")
+        finally:
+            await self._let_go(finished)
+
+    # -- what the conversation asks of its job
+
+    def waits(self, verdict: Wait) -> None:
+        """An exchange takes longer: say whom it waits for."""
+        stalled = verdict.stalled and self.job.state is JobState.RUNNING
+        if stalled:
+            self._note_state(JobEvent.STALLED, verdict.sentence)
+        else:
+            self.job = replace(self.job, note=verdict.sentence)
+        self.around.feed.note(self.job.id, "job_waiting", sentence=verdict.sentence, stalled=verdict.stalled)
+        self._side.start(self.commit(None))
+
+    def changed(self, job: Job) -> None:
+        """Take a changed record; it is written with the next commit."""
+        self.job = job
+
+    async def commit(self, row: Exchange | None) -> None:
+        """Write the job, and a row of the journal, in one transaction."""
+        if row is not None:
+            if self.job.state is JobState.WAITING:
+                self._note_state(JobEvent.RESUMED, "")
+            elif self.job.note:
+                self.job = replace(self.job, note="")
+        job = self.job
+
+        def work(tx: Tx) -> None:
+            tx.jobs.put(job)
+            if row is not None:
+                tx.jobs.put_exchange(row)
+
+        await self.around.feed.commit(job.id, work)
+
+    async def checkpoint(self, call: Call, held: Sequence[HeldObject]) -> None:
+        """Publish the model of the round before, which this round's broadcast carries, if one is due."""
+        every, done = self.job.spec.checkpoint_every, call.round - 1
+        if not every or done < 1 or done % every or len(held) != 1:
+            return
+        try:
+            await ending.publish(
+                self.around, self.job, done, held[0], self.journal.last_included or len(self.job.roster)
+            )
+        except PlatformError as error:
+            self.around.feed.note(self.job.id, "checkpoint_failed", round=done, code=error.code, message=error.detail)
+
+    def closed(self, live: LiveExchange) -> None:
+        """An exchange is over and journalled."""
+        end_exchange(self.around, self.job, live)
+        self.live.pop(live.seq, None)
+        self._side.start(closing.release(self.around, live))
+
+    # -- what happens to nodes
+
+    def concerns(self, node: NodeId) -> bool:
+        """Say whether the job needs what the node keeps for it."""
+        if self.job.roster:
+            return any(entry.node == node for entry in self.job.roster)
+        return self.around.presence.tenant(node) in self._members
+
+    def is_past(self, seq: int) -> bool:
+        """Say whether the exchange of that number is closed and journalled."""
+        return any(row.seq == seq for row in self.journal.rows)
+
+    def node_connected(self, node: NodeId) -> None:
+        """A node's stream opened: ask it to have the app ready; its tasks follow when it has."""
+        self.ready.discard(node)
+        if self.assembly is not None:
+            self.assembly.forget(node)
+        elif self.question is not None and self.concerns(node):
+            self.around.link.send(node, self.question)
+
+    def node_gone(self, node: NodeId) -> None:
+        """A node's stream ended."""
+        self.ready.discard(node)
+        if self.assembly is not None:
+            self.assembly.forget(node)
+        for live in list(self.live.values()):
+            live.node_gone(node)
+
+    def node_reported(self, node: NodeId) -> None:
+        """A node said something new of itself: it may be able now."""
+        if self.assembly is not None and node not in self.ready:
+            self.assembly.forget(node)
+
+    def node_prepared(self, node: NodeId, denials: tuple[Denial, ...]) -> None:
+        """A node answered whether the job may run there."""
+        if denials:
+            self.around.feed.note(
+                self.job.id, "node_denied", node=node, denials=[{"code": d.code, "message": d.message} for d in denials]
+            )
+        else:
+            self.ready.add(node)
+        if self.assembly is not None:
+            self.assembly.prepared(node, denials)
+            return
+        for live in list(self.live.values()):
+            if denials:
+                live.node_denied(node, "; ".join(f"{d.code}: {d.message}" for d in denials))
+            else:
+                live.node_ready(node)
+
+    def cancel(self, by: str, task: asyncio.Task[None]) -> None:
+        """End the job without a result."""
+        self.cancelled_by = self.cancelled_by or by
+        task.cancel()
+
+    # -- the steps
+
+    async def _prepare(self) -> None:
+        job = self.job
+        federation, _ = await self.around.store.read(lambda tx: federation_nodes(tx, job))
+        app = await self.around.store.read(lambda tx: tx.apps.get(job.app, job.tenant))
+        size = app[2] if app is not None else 0
+        self.single_replies = offers.may_see_single_replies(job, federation)
+        self.question = offers.prepare(job, federation, size)
+        self._members = federation.accepted
+        await ending.unpack_app(self.around, job)
+
+    async def _assemble(self) -> None:
+        question = self.question
+        if question is None:
+            raise TypeError("prepare comes first")
+        self.assembly = Assembly(self.around, self.job, question, self.ready, self._lacking)
+        roster = await self.assembly.gather()
+        self.assembly = None
+        self.job = replace(self.job, roster=roster, started_at=self.around.clock.now(), note="")
+        self.job = replace(self.job, state=advance(self.job.state, JobEvent.STARTED))
+        names = [entry.name for entry in roster]
+        self.around.feed.note(self.job.id, "roster_fixed", nodes=names, count=len(names))
+        await self.commit(None)
+        failpoint("roster_fixed")
+
+    async def _lacking(self, sentence: str, denied: Sequence[tuple[Node, Sequence[Denial]]]) -> None:
+        self._note_state(JobEvent.STALLED, sentence)
+        facts = [{"node": n.name, "code": d.code, "message": d.message} for n, denials in denied for d in denials]
+        self.around.feed.note(self.job.id, "job_waiting", sentence=sentence, stalled=True, denials=facts)
+        await self.commit(None)
+
+    async def _serve(self) -> Finished:
+        """Let the ServerApp run to its end, in as many lives as it takes."""
+        if self.job.state is JobState.WAITING:
+            self._note_state(JobEvent.RESUMED, "")
+        for entry in self.job.roster:  # after a restart of ours; nodes that are ready already just say so again
+            if entry.node not in self.ready and self.question is not None:
+                self.around.link.send(entry.node, self.question)
+        if self.journal.length:
+            self.around.feed.note(self.job.id, "job_resumed", replayed=self.journal.length)
+        falls, fallen_at = 0, -1
+        while True:
+            try:
+                return await self._one_life()
+            except AppFailed as error:
+                falls = falls + 1 if self.journal.length == fallen_at else 1
+                fallen_at = self.journal.length
+                if error.reason not in _START_AGAIN or falls >= self.around.settings.restarts:
+                    raise
+                self.around.feed.note(self.job.id, "serverapp_restarted", reason=error.reason, message=error.detail)
+                self.journal.rewind()
+
+    async def _one_life(self) -> Finished:
+        child = await ending.launch_app(self.around, self.job)
+        try:
+            await child.send(ending.start_frame(self.around, self.job, individual=self.single_replies))
+            message, _ = await child.receive(self.around.settings.limits.start_s)
+            if message.get("op") != "ready":
+                detail = str(message.get("message", "the app did not start"))[:2000]
+                raise AppFailed(detail, reason=str(message.get("reason", "app_raised"))[:40])
+            return await Conversation(self.around, self, child).hold()
+        finally:
+            await child.end()
+
+    async def _publish(self, finished: Finished) -> None:
+        self.job = replace(self.job, metrics={**self.job.metrics, **finished.metrics})
+        if self.job.state is JobState.WAITING:
+            self._note_state(JobEvent.RESUMED, "")
+        if self.job.state is not JobState.PUBLISHING:
+            self._note_state(JobEvent.APP_FINISHED, "")
+        await self.commit(None)
+        failpoint("job_finished_before_publish")
+        if finished.result is None:
+            self.around.feed.note(self.job.id, "no_model", message="the app ended without arrays to publish")
+            return
+        version = await ending.publish(
+            self.around, self.job, self.job.round, finished.result, self.journal.last_included or len(self.job.roster)
+        )
+        try:
+            await self.around.deployments.after_publish(self.job, version)
+        except PlatformError as error:  # the version is there; bringing it to nodes can be asked for again
+            self.around.feed.note(self.job.id, "deployment_failed", code=error.code, message=error.detail)
+
+    async def _end(self, event: JobEvent, reason: str, note: str) -> None:
+        if self.job.state in FINAL:
+            return
+        self.assembly = None
+        self.job = replace(
+            self.job,
+            state=advance(self.job.state, event),
+            reason=reason,
+            note=note[:2000],
+            ended_at=self.around.clock.now(),
+        )
+        self.around.feed.note(
+            self.job.id, f"job_{self.job.state}", reason=reason, message=note[:2000], metrics=self.job.metrics
+        )
+        await self.commit(None)
+        await ending.clean_up(self.around, self.job, self.journal.rows, self.ready)
+
+    def _note_state(self, event: JobEvent, note: str) -> None:
+        self.job = replace(self.job, state=advance(self.job.state, event), note=note[:2000])
+
+    async def _let_go(self, finished: Finished | None) -> None:
+        if finished is not None and finished.result is not None:
+            finished.result.close()
+        for live in list(self.live.values()):
+            live.end("job_ended")
+            self._side.start(closing.release(self.around, live))
+        self.live.clear()
+        await self._side.wait()
+        structlog.contextvars.unbind_contextvars("job", "tenant")
