@@ -63,7 +63,9 @@ def build(argv: Sequence[str]) -> click.Command:
     asked = next((word for word in argv if not word.startswith("-")), "")
     if asked in own.commands or "--version" in argv:
         return own
-    for entry in entry_points(group="hansa.commands"):
+    found = entry_points(group="hansa.commands")
+    named = [entry for entry in found if entry.name == asked]  # an entry point is called as its command
+    for entry in named or found:
         for name, command in _foreign(entry).items():
             own.commands.setdefault(name, command)
     return own

@@ -61,17 +61,16 @@ class Http:
     ) -> None:
         self.url = url.rstrip("/")
         _check_url(self.url)
+        if not (token.isascii() and token.isprintable()) or " " in token:
+            raise BadInput("the token holds characters that no token has", next_step="copy it again, whole and alone")
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        try:
-            self._client = httpx.Client(
-                base_url=self.url,
-                headers=headers,
-                verify=_trust(ca),
-                timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
-                transport=transport,
-            )
-        except (httpx.InvalidURL, UnicodeEncodeError) as error:
-            raise BadInput(f"cannot call {url!r} with this token: {error}") from error
+        self._client = httpx.Client(
+            base_url=self.url,
+            headers=headers,
+            verify=_trust(ca),
+            timeout=httpx.Timeout(ANSWER_S, connect=CONNECT_S),
+            transport=transport,
+        )
 
     def close(self) -> None:
         """Close the connections."""
@@ -188,7 +187,10 @@ class Http:
 
 
 def _check_url(url: str) -> None:
-    parsed = httpx.URL(url)
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise BadInput(f"the coordinator's address {url!r} is no URL: {error}") from error
     loopback = parsed.host in {"localhost", "127.0.0.1", "::1"}
     if parsed.scheme != "https" and not (parsed.scheme == "http" and loopback):
         raise BadInput(f"the coordinator's address {url!r} must be https://host:port")

@@ -82,10 +82,16 @@ def test_a_kept_alive_connection_that_died_is_asked_again_for_reads_only():
     assert calls == ["POST"]
 
 
-@pytest.mark.parametrize("url", ["http://hub:1", "ftp://hub", "hub:1", ""])
+@pytest.mark.parametrize("url", ["http://hub:1", "ftp://hub", "hub:1", "", "https://hub:port"])
 def test_a_token_never_crosses_a_wire_in_the_clear(url):
     with pytest.raises(errors.BadInput):
         Client(url, "t")
+
+
+@pytest.mark.parametrize("token", ["a\nX-Evil: 1", "ü", "a b", "\x00"])
+def test_a_token_that_is_none_never_becomes_a_header(token):
+    with pytest.raises(errors.BadInput):
+        Client("https://hub:1", token)
 
 
 def test_loopback_may_be_plain():
