@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import cache
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.dml import ReturningInsert
 
 from common.errors import Corrupted
 from coordinator.adapters.sql.codec import decoder, to_plain
@@ -30,8 +32,7 @@ class Rows(Generic[R]):
         self._record = record
         self._names = [f.name for f in dataclasses.fields(record)]  # type: ignore[arg-type]
         self._readers = [(name, decoder(hints[name])) for name in self._names]
-        self._key = [c.name for c in table.primary_key]
-        self._columns = [table.c[name] for name in self._names]
+        self._select = sa.select(*(table.c[name] for name in self._names))
 
     def values(self, record: R) -> dict[str, Any]:
         """Return the columns' values for ``record``."""
@@ -50,7 +51,7 @@ class Rows(Generic[R]):
 
     def select(self) -> sa.Select[Any]:
         """Return the query of all rows, columns in the order ``read`` wants."""
-        return sa.select(*self._columns)
+        return self._select
 
     def one(self, connection: sa.Connection, query: sa.Select[Any]) -> R | None:
         """Return the only row of ``query`` as a record, None if there is none."""
@@ -67,7 +68,7 @@ class Rows(Generic[R]):
 
     def put(self, connection: sa.Connection, record: R) -> None:
         """Insert ``record`` or replace the row with its primary key."""
-        upsert(connection, self.table, self.values(record), self._key)
+        connection.execute(_upsert(self.table, connection.dialect.name), self.values(record))
 
     def add_if_new(self, connection: sa.Connection, record: R) -> bool:
         """Insert ``record`` unless its primary key is there; return whether it was inserted."""
@@ -76,21 +77,23 @@ class Rows(Generic[R]):
 
 def insert_if_new(connection: sa.Connection, table: sa.Table, values: dict[str, Any]) -> bool:
     """Insert ``values`` unless the primary key is there; return whether they were inserted."""
-    keys = [c.name for c in table.primary_key]
-    statement = _insert(connection, table).on_conflict_do_nothing(index_elements=keys)
-    return connection.execute(statement.returning(table.c[keys[0]]), values).first() is not None
+    return connection.execute(_insert_if_new(table, connection.dialect.name), values).first() is not None
 
 
-def upsert(connection: sa.Connection, table: sa.Table, values: dict[str, Any], key: Iterable[str]) -> None:
-    """Insert ``values``, or replace the row whose ``key`` columns are equal."""
-    keys = list(key)
-    statement = _insert(connection, table)
-    new = {name: statement.excluded[name] for name in values if name not in keys}
-    connection.execute(statement.on_conflict_do_update(index_elements=keys, set_=new), values)
+@cache  # building one takes longer than running it
+def _insert_if_new(table: sa.Table, dialect: str) -> ReturningInsert[Any]:
+    key = list(table.primary_key)
+    return _insert(table, dialect).on_conflict_do_nothing(index_elements=key).returning(key[0])
 
 
-def _insert(connection: sa.Connection, table: sa.Table) -> sqlite.Insert | postgresql.Insert:
+@cache
+def _upsert(table: sa.Table, dialect: str) -> sa.Insert:
+    statement = _insert(table, dialect)
+    key = list(table.primary_key)
+    new = {c.name: statement.excluded[c.name] for c in table.c if not c.primary_key}
+    return statement.on_conflict_do_update(index_elements=key, set_=new)
+
+
+def _insert(table: sa.Table, dialect: str) -> sqlite.Insert | postgresql.Insert:
     # The two dialects' upserts are spelt alike; there is no common one in SQLAlchemy.
-    if connection.dialect.name == "sqlite":
-        return sqlite.insert(table)
-    return postgresql.insert(table)
+    return sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
