@@ -26,6 +26,7 @@ from client_node.services.credentials import Credentials
 from common.clock import Clock
 from common.errors import LeaseLost, PlatformError, PolicyDenied, Unauthenticated, Unreachable, VersionMismatch
 from common.wire import hansa_node_pb2 as pb
+from common.wire.memory import keep_chunks
 
 _FINAL = (PolicyDenied, Unauthenticated, VersionMismatch)  # only a person can mend these
 _DRAIN_S = 600.0  # transfers that run on a replaced connection may end by themselves
@@ -54,6 +55,7 @@ class GrpcLink:
 
     async def run(self, handler: LinkClient) -> None:
         """Keep the event stream up until cancelled or closed."""
+        keep_chunks()
         pauses = 0
         try:
             while not self._closed.is_set():

@@ -23,6 +23,7 @@ from common.errors import PlatformError, QuotaExceeded, Unreachable
 from common.units import CHUNK
 from common.wire import hansa_node_pb2 as pb
 from common.wire import methods
+from common.wire.memory import keep_chunks
 from common.wire.status import MAX_TEXT, status_of, trailers_of
 from coordinator.ports.link import LinkEvents
 from coordinator.rpc.connect import EventStream
@@ -78,6 +79,7 @@ class LinkServer:
         Raises:
             Unreachable: the address cannot be bound.
         """
+        keep_chunks()
         server = grpc.aio.server(options=_options(self._limits))
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(methods.SERVICE, self._handlers()),))
         credentials = grpc.ssl_server_credentials(

@@ -159,7 +159,12 @@ def node_id(place: NodeDir) -> NodeId:
 
 
 async def open_kit(
-    folder: Path, *, clock: Clock | None = None, limits: LinkLimits | None = None, desk: Desk | None = None, port: int = 0
+    folder: Path,
+    *,
+    clock: Clock | None = None,
+    limits: LinkLimits | None = None,
+    desk: Desk | None = None,
+    port: int = 0,
 ) -> Kit:
     clock, limits, desk = clock or SystemClock(), limits or LinkLimits(), desk or Desk()
     keyring = open_keyring(folder / "keys", ["127.0.0.1", "localhost"], SystemClock().now())
@@ -183,7 +188,9 @@ async def open_kit(
 class Agent:
     """A node's side: a real link and a log of what it heard."""
 
-    def __init__(self, place: NodeDir, address: str, *, options: LinkOptions = FAST, clock: Clock | None = None) -> None:
+    def __init__(
+        self, place: NodeDir, address: str, *, options: LinkOptions = FAST, clock: Clock | None = None
+    ) -> None:
         self.events: list[pb.CoordinatorEvent] = []
         self.states: list[tuple[str, str]] = []
         self.hello_report = pb.NodeReport(slots=1)
