@@ -48,6 +48,7 @@ def main(argv: list[str]) -> int:
         control.start(asyncio.get_running_loop())
         control.tell({"op": "ready"})
         gc.freeze()  # what is loaded now lives for ever: no collection need look at it
+        gc.set_threshold(100_000, 20, 50)  # JSON makes thousands of short-lived lists a request, never a cycle
         await server.serve(sockets=[listener])
 
     with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:

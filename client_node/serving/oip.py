@@ -205,12 +205,12 @@ def _wanted(rows: object, signature: Signature) -> tuple[tuple[str, ...], frozen
         return (), frozenset()
     if not isinstance(rows, list):
         raise BadInput("'outputs' must be a list")
-    known = {spec.name for spec in signature.outputs}
+    known = [spec.name for spec in signature.outputs]
     names: list[str] = []
     binary: set[str] = set()
     for row in rows:
         if not isinstance(row, dict) or row.get("name") not in known:
-            raise BadInput(f"unexpected output; the model gives {', '.join(sorted(known))}")
+            raise BadInput(f"unexpected output; the model gives {', '.join(known)}")
         names.append(row["name"])
         if _parameter(row, "binary_data") is True:
             binary.add(row["name"])

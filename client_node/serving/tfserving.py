@@ -30,7 +30,7 @@ def parse_predict(body: bytes, signature: Signature, max_rows: int) -> tuple[Arr
     """
     request = text.read_object(body)
     name = request.get("signature_name", SIGNATURE_NAME)
-    if name not in {SIGNATURE_NAME, ""}:
+    if name not in (SIGNATURE_NAME, ""):  # a tuple: what came may not be hashable
         raise BadInput(f'Serving signature name: "{str(name)[:80]}" not found in signature def')
     if ("instances" in request) == ("inputs" in request):
         raise BadInput("Not formatted correctly: expecting exactly one of 'instances' and 'inputs'")

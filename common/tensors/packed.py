@@ -162,7 +162,7 @@ def _row(row: object) -> tuple[str, str, str, int]:
         raise BadUpdate("a packed tensor must be [name, how, dtype, axis]")
     name, how, dtype, axis = row
     check_name(name, "tensor name")
-    if how not in {"raw", *HOW} or not isinstance(how, str):
+    if not isinstance(how, str) or how not in {"raw", *HOW}:
         raise BadUpdate(f"tensor {name[:80]!r} is packed in the unknown way {str(how)[:20]!r}")
     if not isinstance(dtype, str) or (how != "raw" and dtype not in FLOATS - {"BF16"}) or dtype == "BF16":
         raise BadUpdate(f"tensor {name[:80]!r} cannot come back as {str(dtype)[:20]!r}")
