@@ -2,7 +2,8 @@
 
 What another release, an operator's editor or a broken disk wrote is read back as exactly the annotated type or raises
 ``Corrupted``: an unknown enum value never becomes a string that no ``match`` expects.  Floats that JSON has no word for
-travel as ``{"$float": "nan"}``, so that a diverged loss survives PostgreSQL, which refuses bare ``NaN``.
+travel as ``{"$float": "nan"}``, so that a diverged loss survives PostgreSQL, which refuses bare ``NaN``; a key of the
+data's own that starts with ``$`` is written with one more.
 """
 
 from __future__ import annotations
@@ -44,12 +45,17 @@ def _composite(value: Any) -> Any:  # noqa: ANN401
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, dict):
-        return {str(k.value if isinstance(k, Enum) else k): to_plain(v) for k, v in value.items()}
+        return {_key(k): to_plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [to_plain(v) for v in value]
     if isinstance(value, (set, frozenset)):
-        return sorted(to_plain(v) for v in value)
+        return sorted((to_plain(v) for v in value), key=repr)
     raise BadInput(f"a record cannot hold a {type(value).__name__}")
+
+
+def _key(key: Any) -> str:  # noqa: ANN401
+    text = str(key.value if isinstance(key, Enum) else key)
+    return "$" + text if text.startswith("$") else text
 
 
 def dumps(value: Any) -> str:  # noqa: ANN401
@@ -65,12 +71,14 @@ def loads(text: str | bytes) -> Any:  # noqa: ANN401
     """
     try:
         return json.loads(text, object_hook=_restore)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise Corrupted(f"a stored JSON value cannot be read: {error}") from error
 
 
 def _restore(table: dict[str, Any]) -> Any:  # noqa: ANN401
-    return float(table[_FLOAT]) if table.keys() == {_FLOAT} else table
+    if table.keys() == {_FLOAT}:
+        return float(table[_FLOAT])
+    return {key[1:] if key.startswith("$$") else key: value for key, value in table.items()}
 
 
 @cache
