@@ -8,6 +8,7 @@ own folder, and nothing in the app's folder can be imported in place of ours.  S
 from __future__ import annotations
 
 import ctypes
+import faulthandler
 import os
 import signal
 import socket
@@ -21,6 +22,7 @@ PR_SET_PDEATHSIG = 1
 def main(argv: list[str]) -> int:
     """Serve the parent on descriptor ``argv[0]``, or simulate."""
     _die_with_parent()
+    faulthandler.enable()
     if argv[0] == "simulate":
         roles = _our_modules()
         return int(roles.simulate.main(argv[1:]))

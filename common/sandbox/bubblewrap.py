@@ -26,6 +26,9 @@ _FLAGS = (
     "--unshare-all", "--unshare-user", "--disable-userns", "--uid", NOBODY, "--gid", NOBODY, "--cap-drop", "ALL",
     "--die-with-parent", "--new-session", "--clearenv", "--hostname", "hansa",
 )  # fmt: skip
+# Under a coordinator or agent that runs as root, ``nobody`` inside is root outside when the kernel compares file
+# owners: without this, a child could write ``/proc/sys/kernel/core_pattern`` and so run its program as root.
+_SEALED = ("--remount-ro", "/proc", "--remount-ro", "/")
 _SYSTEM = ("/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _ETC = ("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/alternatives", "/etc/localtime")
 
@@ -36,7 +39,7 @@ def usable() -> tuple[bool, str]:
     path = shutil.which("bwrap")
     if path is None:
         return False, "bubblewrap (bwrap) is not installed"
-    command = [path, *_FLAGS, *_filesystem(64 * MIB), "--remount-ro", "/", "/bin/true"]
+    command = [path, *_FLAGS, *_filesystem(64 * MIB), *_SEALED, "/bin/true"]
     try:
         result = subprocess.run(command, capture_output=True, timeout=PROBE_TIMEOUT_S, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -75,7 +78,7 @@ def command(
     line += ["--ro-bind", str(CHILD.parent / "__init__.py"), str(INSIDE / "common" / "__init__.py")]
     for name, value in variables.items():
         line += ["--setenv", name, value]
-    return [*line, "--remount-ro", "/", "--chdir", "/tmp", "--", *argv]  # noqa: S108 its own private one
+    return [*line, *_SEALED, "--chdir", "/tmp", "--", *argv]  # noqa: S108 its own private one
 
 
 def _filesystem(tmp_bytes: int) -> list[str]:

@@ -13,10 +13,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.units import MIB
-
-_FIELDS = re.compile(rb"^(?:RssAnon|RssShmem):\s+(\d+) kB", re.MULTILINE)
-_ANON = re.compile(rb"^RssAnon:\s+(\d+) kB", re.MULTILINE)
+# A forked worker's pages are its parent's until one of them writes: the resident set counts them in both, the
+# proportional set shares them out, but the kernel must walk all pages to tell it. So it is asked only in doubt.
+_RESIDENT = re.compile(rb"^RssAnon:\s+(\d+) kB", re.MULTILINE)
+_PROPORTIONAL = re.compile(rb"^Pss_Anon:\s+(\d+) kB", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -55,19 +55,24 @@ def _tasks(pid: int) -> list[Path]:
         return []
 
 
-def memory_of(pids: list[int]) -> int:
-    """Return the bytes of anonymous memory and of memfds that these processes hold."""
-    anonymous = 0
+def memory_of(pids: list[int], limit: int) -> int:
+    """Return the bytes of anonymous memory and of memfds that these processes hold; exact above ``limit``."""
     memfds: dict[int, int] = {}
     for pid in pids:
-        try:
-            status = Path(f"/proc/{pid}/status").read_bytes()
-        except OSError:
-            continue
-        match = _ANON.search(status)
-        anonymous += int(match.group(1)) * 1024 if match else 0
         memfds |= _memfds(pid)
-    return anonymous + sum(memfds.values())
+    files = sum(memfds.values())
+    used = files + sum(_kib(f"/proc/{pid}/status", _RESIDENT) for pid in pids) * 1024
+    if used <= limit or len(pids) == 1:
+        return used
+    return files + sum(_kib(f"/proc/{pid}/smaps_rollup", _PROPORTIONAL) for pid in pids) * 1024
+
+
+def _kib(path: str, pattern: re.Pattern[bytes]) -> int:
+    try:
+        match = pattern.search(Path(path).read_bytes())
+    except OSError:
+        return 0
+    return int(match.group(1)) if match else 0
 
 
 def _memfds(pid: int) -> dict[int, int]:
@@ -81,8 +86,3 @@ def _memfds(pid: int) -> dict[int, int]:
     except OSError:  # it ended, or is not ours to look into
         return sizes
     return sizes
-
-
-def over_memory(pids: list[int], limits: Limits) -> bool:
-    """Return whether these processes hold more than their limit."""
-    return memory_of(pids) > limits.memory_mib * MIB

@@ -176,9 +176,11 @@ class Child:
         limit = self._limits.memory_mib * MIB
         while not self._exited.is_set():
             pids = process_tree(self.pid)
-            used = memory_of(pids)
+            if len(pids) > self._limits.processes:
+                self._kill("app_killed", f"it started {len(pids)} processes, {self._limits.processes} are allowed")
+                return
+            used = memory_of(pids, limit)
             if used > limit:
                 self._kill("app_memory", f"it used {used // MIB} MiB, {self._limits.memory_mib} MiB are allowed")
-            elif len(pids) > self._limits.processes:
-                self._kill("app_killed", f"it started {len(pids)} processes, {self._limits.processes} are allowed")
+                return
             await self._gone(ALERT_S if used > limit // 2 else CALM_S)

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
+import tomllib
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import load
+
 from common.sandbox import Child, ChildSpec, Limits, SandboxMode, launch
 
 APPS = Path(__file__).parent
-PYTHON = str(Path(__file__).parents[2] / ".venv" / "bin" / "python")
-if not Path(PYTHON).exists():
-    import sys
-
-    PYTHON = sys.executable
+PYTHON = sys.executable
 TIMEOUT = 90.0
 
 
@@ -49,16 +50,21 @@ def message(kind: str, size: int, **facts: Any) -> dict[str, Any]:
 
 
 async def begin(
-    app: Path, role: str, component: str, mode: SandboxMode, *, limits: Limits = Limits(), log: Path | None = None, **facts
+    app: Path,
+    role: str,
+    component: str,
+    mode: SandboxMode,
+    *,
+    limits: Limits | None = None,
+    log: Path | None = None,
+    **facts,
 ) -> Child:
-    child = await launch(ChildSpec(role, PYTHON, app, limits=limits, log_path=log), mode)
+    child = await launch(ChildSpec(role, PYTHON, app, limits=limits or Limits(), log_path=log), mode)
     await child.send(start(app, role, component, **facts))
     return child
 
 
 def components(app: Path) -> tuple[str, str, dict[str, Any]]:
-    import tomllib
-
     table = tomllib.loads((app / "pyproject.toml").read_text())["tool"]["flwr"]["app"]
     return table["components"]["serverapp"], table["components"]["clientapp"], table.get("config", {})
 
@@ -71,7 +77,13 @@ async def play(app: Path, nodes: int, mode: SandboxMode, log: Path, **config: An
 
         async def child(role: str, component: str, **facts: Any) -> Child:
             started = await begin(
-                app, role, component, mode, log=log / f"{role}{facts['node_id']}.log", run_config={**own, **config}, **facts
+                app,
+                role,
+                component,
+                mode,
+                log=log / f"{role}{facts['node_id']}.log",
+                run_config={**own, **config},
+                **facts,
             )
             stack.push_async_callback(started.end)
             ready, _ = await started.receive(TIMEOUT)
@@ -142,8 +154,6 @@ async def _reply(server: Child, replies: list[dict[str, Any]]) -> None:
 
 def table(fd: int) -> dict[str, Any]:
     """Read an object's table with nothing of ours."""
-    import json
-
     size = int.from_bytes(os.pread(fd, 8, 0), "little")
     found = json.loads(os.pread(fd, size, 8))
     found.pop("__metadata__")
@@ -152,6 +162,4 @@ def table(fd: int) -> dict[str, Any]:
 
 def tensors(fd: int) -> dict[str, np.ndarray]:
     """Read an object's tensors with the safetensors library."""
-    from safetensors.numpy import load
-
     return load(os.pread(fd, os.fstat(fd).st_size, 0))

@@ -2,13 +2,14 @@
 
 import sys
 
-import common
-import common.child
 import numpy as np
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
+
+import common
+import common.child
 
 client = ClientApp()
 server = ServerApp()
