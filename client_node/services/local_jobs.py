@@ -13,6 +13,8 @@ from client_node.services.prepare import Preparation
 from client_node.services.warm_app import WarmApp, log_file
 from client_node.settings import NodeSettings
 
+_LOGS = 200  # logs of jobs kept
+
 
 class LocalJob:
     """A job's place at this node: its app, and the order of its tasks (one at a time)."""
@@ -84,6 +86,13 @@ class LocalJobs:
         folder = self._place.jobs / job
         if folder.is_dir():
             await asyncio.to_thread(_clear, folder)
+
+    async def tidy(self) -> None:
+        """Remove apps that no job uses any more, and the oldest logs beyond ``_LOGS``."""
+        await self._prepared.tidy()
+        logs = sorted(self._place.log.glob("job_*.log"), key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in logs[_LOGS:]:
+            path.unlink(missing_ok=True)
 
     async def close_all(self) -> None:
         """End every app; what is on disk stays for the next start."""

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from pathlib import Path
+from subprocess import SubprocessError
+
+import structlog
 
 from client_node.guard.consent import Denial
 from client_node.ports.link import Link
@@ -16,6 +20,8 @@ from common.bundle import unpack
 from common.errors import BadSignature, PlatformError
 from common.sandbox import missing_imports
 from common.wire import hansa_node_pb2 as pb
+
+_log = structlog.get_logger()
 
 
 class Preparation:
@@ -32,16 +38,12 @@ class Preparation:
     async def prepare(self, asked: pb.Prepare, settings: NodeSettings) -> pb.Prepared:
         """Return this node's answer to ``asked``; never raises ``PlatformError``."""
         try:
-            job = read_prepare(asked)
-            denials = self._judge.consider(job.request)
-            if not denials:
-                async with self._one_at_a_time:
-                    denials = await self._fetch(job, settings)
-            if not denials:
-                await asyncio.to_thread(self._state.put_job, job.request.job, asked.SerializeToString())
-                self._known[job.request.job] = job
+            denials = await self._take_on(asked, settings)
         except PlatformError as error:
             denials = (Denial(error.code, error.detail, error.next_step),)
+        except (OSError, SubprocessError) as error:  # a full disk, an interpreter that is gone
+            _log.warning("prepare_failed", job=asked.job, error=str(error))
+            denials = (Denial("node_error", f"The node itself failed: {type(error).__name__}.", "hansa node doctor"),)
         return pb.Prepared(job=asked.job, denials=[pb.Denial(code=d.code, message=d.text) for d in denials])
 
     def find(self, job: str) -> PreparedJob | None:
@@ -57,9 +59,29 @@ class Preparation:
         """Drop what is in memory of a job; its row is dropped with its updates."""
         self._known.pop(job, None)
 
+    async def tidy(self) -> None:
+        """Remove the apps that no job on record uses."""
+        async with self._one_at_a_time:
+            known = [self.find(job) for job in self._state.jobs()]
+            used = {job.request.app_digest for job in known if job is not None}
+            for folder in self._place.apps.iterdir():
+                if folder.name not in used:
+                    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
     def app_dir(self, job: PreparedJob) -> Path:
         """Return where the app's files are."""
         return self._place.apps / job.request.app_digest
+
+    async def _take_on(self, asked: pb.Prepare, settings: NodeSettings) -> tuple[Denial, ...]:
+        job = read_prepare(asked)
+        if denials := self._judge.consider(job.request):
+            return denials
+        async with self._one_at_a_time:
+            denials = await self._fetch(job, settings)
+            if not denials:
+                await asyncio.to_thread(self._state.put_job, job.request.job, asked.SerializeToString())
+                self._known[job.request.job] = job
+        return denials
 
     async def _fetch(self, job: PreparedJob, settings: NodeSettings) -> tuple[Denial, ...]:
         target = self.app_dir(job)
@@ -79,7 +101,7 @@ class Preparation:
             Denial(
                 "missing_imports",
                 f"The app imports {names}, which environment {job.spec.environment!r} of this node does not have.",
-                f"{python} -m pip install {' '.join(missing)}",
+                f"install what it needs for {python}",
             ),
         )
 
@@ -93,8 +115,6 @@ def _unpack(archive: Path, target: Path, app_digest: str) -> None:
     fresh = target.with_name(f"{target.name}.new")
     found = unpack(archive.read_bytes(), fresh)
     if found != app_digest:
-        for path in sorted(fresh.rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink()
-        fresh.rmdir()
+        shutil.rmtree(fresh)
         raise BadSignature(f"the archive holds app {found[:12]}…, not {app_digest[:12]}… that was asked for")
     fresh.rename(target)

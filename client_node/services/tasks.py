@@ -99,6 +99,7 @@ class Tasks:
         await self._stop(lambda busy: busy.offer.job == job)
         await self._jobs.close(job)
         await asyncio.to_thread(self._kept.drop_job, job)
+        await self._jobs.tidy()
 
     async def resend(self, jobs: frozenset[str]) -> None:
         """Send the kept updates of ``jobs`` again; the coordinator says which it still needs."""

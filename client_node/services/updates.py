@@ -13,6 +13,7 @@ from common.crypto.files import sync_folder
 from common.errors import QuotaExceeded
 from common.failpoints import failpoint
 from common.sandbox import check_sealed
+from common.tensors.content import ContentLimits, read_content
 from common.units import CHUNK
 
 
@@ -76,8 +77,9 @@ class KeptUpdates:
             limit: Largest size taken, bytes, of each of the two.
 
         Raises:
-            BadUpdate: the memory is not sealed. QuotaExceeded: it is too large.
+            BadUpdate: the memory is not sealed, or is no object. QuotaExceeded: it is too large.
         """
+        read_content(reply.content, check_sealed(reply.content), ContentLimits())  # what no coordinator would take
         stem = f"{job}-{at.seq}-{at.slot}-{secrets.token_hex(4)}"
         earlier = self._state.update(task)
         before = self._state.state_before(job, at)

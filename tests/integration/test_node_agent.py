@@ -213,7 +213,17 @@ async def test_an_ended_job_leaves_nothing_running_and_nothing_on_disk(stage: St
         assert pid is not None
         await stage.link.tell(ended=pb.JobEnded(job=JOB, state="succeeded"))
         await until(lambda: not (stage.place.jobs / JOB).exists() and not list(stage.place.updates.iterdir()))
-        await until(lambda: not Path(f"/proc/{pid}").exists())
+        await until(lambda: not Path(f"/proc/{pid}").exists() and not list(stage.place.apps.iterdir()))
+
+
+async def test_an_environment_that_is_broken_is_a_denial_and_not_a_silence(stage: Stage, tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("not a program")
+    python.chmod(0o755)
+    stage.set("environments.default", str(python))
+    stage.consent()
+    async with stage.running(prepare=False):
+        assert {d.code for d in (await stage.prepare()).denials} == {"node_error"}
 
 
 async def test_a_task_no_longer_wanted_is_kept_and_sent_when_it_is_offered_again(stage: Stage) -> None:
