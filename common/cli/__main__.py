@@ -37,7 +37,7 @@ def run(argv: Sequence[str]) -> int:
         result = build(argv).main(args=list(argv), prog_name="hansa", obj=session, standalone_mode=False)
     except PlatformError as error:
         print(failures.in_json(error) if session.as_json else failures.in_words(error), file=sys.stderr)
-        return failures.exit_code(failures.code_of(error))
+        return failures.exit_code_of(error)
     except click.UsageError as error:
         error.show()
         return failures.USAGE

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from common.errors import AppFailed, PlatformError
+from common.errors import AppFailed, PlatformError, PolicyDenied, TooFewNodes, Unreachable, VersionMismatch
 
 OK = 0
 ERROR = 1
@@ -15,10 +15,16 @@ UNREACHABLE = 5
 VERSION = 6
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
+_BY_KIND: tuple[tuple[type[PlatformError], int], ...] = (
+    (PolicyDenied, REFUSED),
+    (TooFewNodes, REFUSED),
+    (Unreachable, UNREACHABLE),
+    (VersionMismatch, VERSION),
+)
 _BY_CODE = {
     "policy_denied": REFUSED,
     "too_few_nodes": REFUSED,
-    "not_placeable": REFUSED,
+    "cannot_be_placed": REFUSED,
     "missing_imports": REFUSED,
     "refused": REFUSED,
     "budget_exhausted": BUDGET,
@@ -33,8 +39,14 @@ def code_of(error: PlatformError) -> str:
 
 
 def exit_code(code: str) -> int:
-    """Return the exit code for an error or failure ``code``."""
+    """Return the exit code for the reason of a failed job."""
     return _BY_CODE.get(code, ERROR)
+
+
+def exit_code_of(error: PlatformError) -> int:
+    """Return the exit code for ``error``: by its code if that says, else by its kind, which codes only narrow."""
+    by_kind = next((exits for kind, exits in _BY_KIND if isinstance(error, kind)), ERROR)
+    return _BY_CODE.get(code_of(error), by_kind)
 
 
 def in_words(error: PlatformError) -> str:

@@ -9,11 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from common.cli.output import cell
-from common.client.records import Job, JobEvent
+from common.client.records import FINAL_STATES, Job, JobEvent
 
 _LOSSES = ("loss", "eval_loss", "eval-loss", "evaluate-loss", "val_loss", "train_loss", "train-loss")
 _METRIC_FACTS = ("metrics", "evaluate", "train")
-_QUIET = frozenset({"state", "note", "round", "rounds"})
+_QUIET = frozenset({"sentence", "round", "rounds", "why", "fold_s"})
+_ANSWERS = frozenset({"update_received", "update_dropped", "node_failed"})
+_CLOSES = frozenset({"roster_fixed", "round_aggregated", "evaluated", "round_finished", "job_resumed"})
 _BAR = 20  # characters
 
 
@@ -39,18 +41,18 @@ def started(job: Job) -> Progress:
 
 def fold(progress: Progress, entry: JobEvent) -> Progress:
     """Return ``progress`` after one more line of the log."""
-    facts = entry["facts"]
+    event, facts = entry["event"], entry["facts"]
     found = _numbers(facts)
     loss = loss_in(found)
     return replace(
         progress,
-        state=str(facts.get("state") or progress.state),
-        note=str(facts.get("note") or ("" if "state" in facts else progress.note)),
+        state=_state(event, facts, progress.state),
+        note=_note(event, facts, progress.note),
         round=max(progress.round, _whole(facts.get("round"))),
         rounds=_whole(facts.get("rounds")) or progress.rounds,
         loss=progress.loss if loss is None else loss,
-        waiting_for=_names(facts, progress.waiting_for),
-        dropped=progress.dropped + (entry["event"] == "update_dropped"),
+        waiting_for=_waited(event, facts, progress.waiting_for),
+        dropped=progress.dropped + (event == "update_dropped"),
         metrics={**progress.metrics, **found},
     )
 
@@ -78,10 +80,12 @@ def in_line(progress: Progress, elapsed: float) -> str:
         parts.append(f"loss {progress.loss:.4f}")
     if progress.dropped:
         parts.append(f"{progress.dropped} dropped")
-    if progress.waiting_for:
-        parts.append("waiting for " + ", ".join(cell(name) for name in progress.waiting_for[:4]))
-    elif progress.note:
+    if progress.note:
         parts.append(cell(progress.note))
+    elif progress.waiting_for:
+        more = len(progress.waiting_for) - 4
+        named = ", ".join(cell(name) for name in progress.waiting_for[:4])
+        parts.append(f"waiting for {named}" + (f" and {more} more" if more > 0 else ""))
     parts.append(f"{elapsed:.0f}s")
     return "  ".join(parts)
 
@@ -89,7 +93,7 @@ def in_line(progress: Progress, elapsed: float) -> str:
 def in_words(entry: JobEvent) -> str:
     """Return one line of the log as people read it."""
     facts = entry["facts"]
-    told = [str(facts["note"])] if facts.get("note") else []
+    told = [str(facts["sentence"])] if facts.get("sentence") else []
     told += [f"{name}={_short(value)}" for name, value in facts.items() if name not in _QUIET]
     head = entry["event"].replace("_", " ")
     if _whole(facts.get("round")):
@@ -108,12 +112,30 @@ def _numbers(facts: Mapping[str, object]) -> dict[str, float]:
     return found
 
 
-def _names(facts: Mapping[str, object], before: tuple[str, ...]) -> tuple[str, ...]:
-    """Return who is waited for; a closed round or a new state waits for nobody until it says so."""
-    names = facts.get("waiting_for")
-    if isinstance(names, (list, tuple)):
-        return tuple(str(name) for name in names)
-    return () if "round" in facts or "state" in facts else before
+def _state(event: str, facts: Mapping[str, object], before: str) -> str:
+    if event == "job_waiting":
+        return "waiting" if facts.get("stalled") else before
+    if event.removeprefix("job_") in FINAL_STATES:
+        return event.removeprefix("job_")
+    return "running" if event in {"roster_fixed", "round_started", "job_resumed"} else before
+
+
+def _note(event: str, facts: Mapping[str, object], before: str) -> str:
+    if event == "job_waiting":
+        return str(facts.get("sentence") or "")
+    if event == "job_failed":
+        return str(facts.get("message") or "")
+    return "" if event in _CLOSES or event == "round_started" else before
+
+
+def _waited(event: str, facts: Mapping[str, object], before: tuple[str, ...]) -> tuple[str, ...]:
+    """Return who is waited for: all that were asked, less those that answered or fell out."""
+    if event == "round_started":
+        names = facts.get("nodes")
+        return tuple(str(name) for name in names) if isinstance(names, (list, tuple)) else ()
+    if event in _ANSWERS and not facts.get("retried"):
+        return tuple(name for name in before if name != facts.get("node"))
+    return () if event in _CLOSES else before
 
 
 def _whole(value: object) -> int:

@@ -12,7 +12,7 @@ from common.cli.local.scores import Hospital, header, read_scores, table_row
 from common.cli.output import Output, cell
 from common.cli.progress import Progress, fold
 from common.cli.watching import watch
-from common.client.records import Deployment, Job, JobEvent
+from common.client.records import FINAL_STATES, Deployment, Job, JobEvent
 from common.errors import AppFailed, PlatformError
 
 SERVE_S = 60.0  # from the job's end to the last node serving
@@ -59,6 +59,7 @@ class _Milestones:
 
     def __init__(self, raised: Raised, out: Output) -> None:
         self._raised, self._out, self._at = raised, out, Progress()
+        self._planned = raised.layout.spec.rounds
 
     def __call__(self, entry: JobEvent) -> None:
         before, self._at = self._at, fold(self._at, entry)
@@ -66,10 +67,11 @@ class _Milestones:
         if self._out.as_json:
             return
         now = self._at
-        if now.round > before.round or now.state != before.state or now.waiting_for != before.waiting_for:
-            loss = "" if now.loss is None else f"  loss {now.loss:.4f}"
-            waits = f"  waiting for {', '.join(now.waiting_for)}" if now.waiting_for else ""
-            self._out.say(f"  {now.state}  round {now.round}/{now.rounds or '?'}{loss}{waits}")
+        if before.round and (now.round > before.round or now.state in FINAL_STATES):
+            loss = "" if before.loss is None else f"  loss {before.loss:.4f}"
+            self._out.say(f"  round {before.round}/{self._planned or '?'}{loss}")
+        if now.note and now.note != before.note:
+            self._out.say(f"  {now.state}: {now.note}")
 
 
 def _show_scores(hospitals: list[Hospital], out: Output) -> None:

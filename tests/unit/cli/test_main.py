@@ -31,6 +31,7 @@ def test_an_empty_list_tells_a_person_what_to_type(hub, hansa):
     [
         ("bad_input", 400, 1), ("unauthenticated", 401, 1), ("policy_denied", 403, 3), ("not_found", 404, 1),
         ("too_few_nodes", 409, 3), ("budget_exhausted", 409, 4), ("unreachable", 503, 5), ("version_mismatch", 426, 6),
+        ("cannot_be_placed", 403, 3), ("node_revoked", 403, 3), ("cannot_bind", 503, 5),
     ],
 )  # fmt: skip
 def test_each_refusal_has_its_exit_code(hub, hansa, code, status, exit_code):
