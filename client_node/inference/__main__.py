@@ -47,6 +47,7 @@ def main(argv: list[str]) -> int:
     async def serve() -> None:
         control.start(asyncio.get_running_loop())
         control.tell({"op": "ready"})
+        await control.opened.wait()  # until then clients wait in the kernel's queue, none is told "not found"
         gc.freeze()  # what is loaded now lives for ever: no collection need look at it
         gc.set_threshold(100_000, 20, 50)  # JSON makes thousands of short-lived lists a request, never a cycle
         await server.serve(sockets=[listener])

@@ -1,6 +1,7 @@
 """The agent's orders to the inference process: frames on the inherited socketpair.
 
-``load`` with two descriptors (graph, packed tensors) answers ``loaded`` or ``failed``; ``unload`` answers ``unloaded``.
+``load`` with two descriptors (graph, packed tensors) answers ``loaded`` or ``failed``; ``unload`` answers ``unloaded``;
+``open`` (once, when all that was served before is loaded again) lets requests in and answers ``opened``.
 A model being loaded disturbs nothing: what was served before is served until the new version is warm.
 """
 
@@ -24,6 +25,7 @@ class Control:
     """Reads orders in a thread of its own and carries them out one after the other."""
 
     def __init__(self, sock: socket.socket, catalogue: Catalogue[Engine], threads: int) -> None:
+        self.opened = asyncio.Event()
         self._sock = sock
         self._catalogue = catalogue
         self._threads = threads
@@ -57,6 +59,9 @@ class Control:
             if message["op"] == "unload":
                 _on(loop, lambda: self._catalogue.remove(message["tenant"], message["model"]))
                 return {"op": "unloaded"} | about
+            if message["op"] == "open":
+                _on(loop, self.opened.set)
+                return {"op": "opened"}
             return {"op": "failed", "message": f"unknown order {message['op']!r}"} | about
         except PlatformError as error:
             return {"op": "failed", "message": error.detail[:500]} | about

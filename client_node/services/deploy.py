@@ -240,6 +240,7 @@ class ModelServing:
             if await self._load_all(process):
                 break
             await process.close()
+        await process.open()
         self._up.set()
 
     async def _load_all(self, process: InferenceProcess) -> bool:

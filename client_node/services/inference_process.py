@@ -56,7 +56,7 @@ class InferenceProcess:
         return self._child.pid if self._child else 0
 
     async def start(self) -> None:
-        """Start the process and wait until it listens.
+        """Start the process; it takes orders then, and requests only after ``open``.
 
         Raises:
             AppFailed: it ended at once. SandboxUnavailable: this host cannot give the sandbox.
@@ -84,6 +84,10 @@ class InferenceProcess:
             await self._child.end()
             raise
         self._reader = asyncio.create_task(self._read(self._child), name="inference answers")
+
+    async def open(self) -> None:
+        """Let requests in; until then they wait in the kernel's queue."""
+        await self._ask({"op": "open"}, [])
 
     async def load(self, version: Installed) -> float:
         """Load, warm up and swap in a version; return the seconds of one warm run.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 from hypothesis import given
@@ -26,10 +27,8 @@ JSON = st.recursive(
 def test_a_manifest_with_any_one_value_replaced_is_read_exactly_or_refused(key, value):
     table = json.loads(GOOD.to_bytes()) | {key: value}
     payload = json.dumps(table, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(errors="replace")
-    try:
+    with contextlib.suppress(BadManifest):
         assert parse(payload).to_bytes() == payload
-    except BadManifest:
-        pass
 
 
 @given(st.binary(max_size=200) | st.builds(lambda v: json.dumps(v).encode(), JSON))

@@ -102,7 +102,7 @@ HOSTILE = {
     "a huge number": framed('{"a":' + "9" * 5000 + "}"),
     "no metadata": framed({"x": row(0, 1)}, b"x"),
     "metadata of another kind": framed({"__metadata__": {"hansa": 3}}),
-    "a name twice": framed('{"x":%s,"x":%s}' % (json.dumps(row(0, 1)), json.dumps(row(1, 2))), b"xy"),
+    "a name twice": framed(f'{{"x":{json.dumps(row(0, 1))},"x":{json.dumps(row(1, 2))}}}', b"xy"),
     "overlapping": with_records([["r", "array", ["a", "b"]]], {"r/a": row(0, 2), "r/b": row(1, 3)}, b"xyz"),
     "a gap": with_records([["r", "array", ["a", "b"]]], {"r/a": row(0, 1), "r/b": row(2, 3)}, b"xyz"),
     "bytes left over": with_records([["r", "array", ["a"]]], {"r/a": row(0, 1)}, b"xyz"),

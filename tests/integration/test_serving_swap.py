@@ -1,0 +1,276 @@
+"""The real inference process, in its sandbox, under clients in processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+
+from client_node.services.deploy import ModelServing
+from common import manifest as manifests
+from common.crypto.keys import new_ed25519
+from common.sandbox import SandboxMode, available
+from common.sandbox.limits import process_tree
+from common.wire import hansa_node_pb2 as pb
+from tests.integration.served_models import HandingLink, Registry, constant_linear, joined_node, linear_onnx
+
+pytestmark = pytest.mark.integration
+MODE = SandboxMode.BWRAP if available()[0] else SandboxMode.NONE
+ZEROS = {"instances": [[0] * 8]}
+
+CLIENT = """
+import http.client, json, sys, time
+host, until = sys.argv[1], sys.argv[2]
+body = json.dumps({"instances": [[0] * 8]})
+seen, count = [], 0
+import os
+connection = http.client.HTTPConnection(host)
+while not os.path.exists(until):
+    connection.request("POST", "/v1/models/risk:predict", body)
+    answer = connection.getresponse()
+    data = json.loads(answer.read())
+    if answer.status != 200:
+        print(json.dumps({"failed": data})); sys.exit(1)
+    value = data["predictions"][0]
+    if len(set(value)) != 1:
+        print(json.dumps({"mixed": value})); sys.exit(1)
+    if not seen or seen[-1] != value[0]:
+        seen.append(value[0])
+    count += 1
+print(json.dumps({"seen": seen, "count": count}))
+"""
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry()
+
+
+@pytest.fixture
+async def serving(tmp_path: Path, registry: Registry):
+    started = ModelServing(joined_node(tmp_path / "node", registry), MODE)
+    await started.start()
+    yield started
+    await started.close()
+
+
+@pytest.fixture
+def link(registry: Registry) -> HandingLink:
+    return HandingLink(registry)
+
+
+async def ask(serving: ModelServing, path: str = "/v1/models/risk:predict", body: object = ZEROS, **kwargs):
+    async with httpx.AsyncClient(base_url=serving.url, timeout=30) as client:
+        return await client.post(path, json=body, **kwargs)
+
+
+async def value(serving: ModelServing) -> float:
+    answer = await ask(serving)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["predictions"][0][0]
+
+
+async def until_up(serving: ModelServing, old_pid: int) -> None:
+    for _ in range(600):
+        if serving.pid not in {0, old_pid} and any(s.state == pb.DeployStatus.SERVING for s in serving.statuses()):
+            return
+        await asyncio.sleep(0.05)
+    raise AssertionError("the process did not come back")
+
+
+def kill_inference(serving: ModelServing) -> int:
+    """Kill the innermost process of the sandbox, as the out-of-memory killer would."""
+    pid = serving.pid
+    os.kill(max(process_tree(pid)), signal.SIGKILL)
+    return pid
+
+
+async def test_no_request_fails_while_versions_are_swapped_under_concurrent_clients(serving, link, registry, tmp_path):
+    await serving.handle_deploy(registry.version(constant_linear(1), 1), link)
+    done = tmp_path / "done"
+    host = serving.url.removeprefix("http://")
+    clients = [
+        subprocess.Popen([sys.executable, "-c", CLIENT, host, str(done)], stdout=subprocess.PIPE, text=True)
+        for _ in range(4)
+    ]
+    try:
+        for version in range(2, 8):
+            await asyncio.sleep(0.15)
+            await serving.handle_deploy(registry.version(constant_linear(version), version), link)
+            assert await value(serving) == version
+        done.touch()
+        for client in clients:
+            out, _ = await asyncio.to_thread(client.communicate, None, 60)
+            result = json.loads(out)
+            assert client.returncode == 0, result
+            # Every answer came from exactly one version, and no client was ever sent back to an older one.
+            assert result["seen"] == sorted(result["seen"])
+            assert result["count"] > 10
+            assert len(result["seen"]) > 1
+    finally:
+        done.touch()
+        for client in clients:
+            client.kill()
+            client.wait()
+            client.stdout.close()
+    assert link.states(2) == ["FETCHING", "SERVING", "REMOVED"]
+    assert len(list((tmp_path / "node/models/alpha/risk").glob("*-*"))) == 2  # this version and the one before
+
+
+async def test_a_version_that_does_not_load_fails_and_the_old_one_goes_on(serving, link, registry):
+    await serving.handle_deploy(registry.version(constant_linear(1), 1), link)
+    order = registry.version(constant_linear(2), 2)
+    broken = registry.version(linear_onnx([[1.0] * 40], [0.0] * 40), 3)
+    put_in_weights_of(registry, broken, order)
+    await serving.handle_deploy(broken, link)
+    assert link.states(3) == ["FETCHING", "FAILED"]
+    assert "version 1 is still served" in link.sent[-1].message
+    assert await value(serving) == 1
+    await serving.handle_deploy(order, link)
+    assert await value(serving) == 2
+
+
+def put_in_weights_of(registry: Registry, broken: pb.Deploy, other: pb.Deploy) -> None:
+    """Sign ``broken`` anew with the packed tensors of ``other``: a valid signature, weights that do not fit the graph."""
+    opened = [manifests.read_unverified(registry.blobs[o.manifest.digest]) for o in (broken, other)]
+    mixed = replace(opened[0], blobs=opened[0].blobs | {"packed": opened[1].blobs["packed"]})
+    ref = registry.put(manifests.sign(mixed, registry.key))
+    broken.manifest.digest, broken.manifest.size = ref.digest, ref.size
+
+
+async def test_what_nobody_trusted_signed_is_not_served(serving, link, registry):
+    forged = registry.version(constant_linear(1), 1, key=new_ed25519())
+    await serving.handle_deploy(forged, link)
+    assert link.states(1) == ["FETCHING", "FAILED"]
+    assert (await ask(serving)).status_code == 404
+
+
+async def test_a_manifest_of_another_version_cannot_be_passed_off(serving, link, registry):
+    order = registry.version(constant_linear(1), 1)
+    order.version = 2
+    await serving.handle_deploy(order, link)
+    assert link.states(2)[-1] == "FAILED"
+    order = registry.version(constant_linear(1), 1, name="other")
+    order.model = "alpha/risk"
+    await serving.handle_deploy(order, link)
+    assert link.states(1)[-1] == "FAILED"
+
+
+async def test_a_node_serves_no_model_of_a_tenant_it_has_nothing_to_do_with(serving, link, registry):
+    await serving.handle_deploy(registry.version(constant_linear(1), 1, tenant="beta"), link)
+    assert link.states(1) == ["FETCHING", "FAILED"]
+    assert len(link.downloads) == 1  # the manifest; its blobs were never asked for
+
+
+@pytest.mark.parametrize("model", ["", "alpha", "alpha/../../x", "../alpha/risk", "alpha/risk/x", "Alpha/risk"])
+async def test_a_name_that_could_leave_the_folder_is_refused(serving, link, registry, model):
+    order = registry.version(constant_linear(1), 1)
+    order.model = model
+    await serving.handle_deploy(order, link)
+    assert [s.state for s in link.sent] == [pb.DeployStatus.FAILED]
+    assert link.downloads == []
+
+
+async def test_a_killed_process_comes_back_with_everything_it_served(serving, link, registry):
+    await serving.handle_deploy(registry.version(constant_linear(1), 1), link)
+    await serving.handle_deploy(registry.version(constant_linear(9), 4, name="other"), link)
+    url = serving.url
+    old = kill_inference(serving)
+    await until_up(serving, old)
+    assert serving.url == url
+    assert await value(serving) == 1
+    answer = await ask(serving, "/v1/models/other:predict")
+    assert answer.json() == {"predictions": [[9.0] * 4]}
+
+
+async def test_a_request_that_comes_while_the_process_is_down_waits_in_the_queue(serving, link, registry):
+    await serving.handle_deploy(registry.version(constant_linear(1), 1), link)
+    old = kill_inference(serving)
+    assert await value(serving) == 1
+    assert serving.pid != old
+
+
+async def test_a_restarted_agent_serves_what_it_served_without_its_coordinator(tmp_path, registry, link):
+    node = joined_node(tmp_path / "node", registry)
+    first = ModelServing(node, MODE)
+    await first.start()
+    await first.handle_deploy(registry.version(constant_linear(3), 1, how="int8"), link)
+    url = first.url
+    await first.close()
+    second = ModelServing(node, MODE)
+    await second.start()
+    try:
+        assert second.url == url
+        assert await value(second) == 3
+        assert [(s.version, s.state) for s in second.statuses()] == [(1, pb.DeployStatus.SERVING)]
+    finally:
+        await second.close()
+
+
+async def test_a_version_that_was_tampered_with_on_disk_is_not_served_again(tmp_path, registry, link):
+    node = joined_node(tmp_path / "node", registry)
+    first = ModelServing(node, MODE)
+    await first.start()
+    order = registry.version(constant_linear(3), 1)
+    await first.handle_deploy(order, link)
+    await first.close()
+    (packed,) = (node / "models/alpha/risk").glob("*/packed.safetensors")
+    data = bytearray(packed.read_bytes())
+    data[-1] ^= 1
+    packed.write_bytes(data)
+    second = ModelServing(node, MODE)
+    await second.start()
+    try:
+        assert [(s.version, s.state) for s in second.statuses()] == [(1, pb.DeployStatus.FAILED)]
+        assert (await ask(second)).status_code == 404
+        await second.handle_deploy(order, link)  # the coordinator asks again, and it is fetched anew
+        assert await value(second) == 3
+    finally:
+        await second.close()
+
+
+async def test_an_undeployed_model_is_gone_from_the_server_and_the_disk(serving, link, registry, tmp_path):
+    await serving.handle_deploy(registry.version(constant_linear(1), 1), link)
+    await serving.handle_undeploy(pb.Undeploy(model="alpha/risk", version=1), link)
+    assert (await ask(serving)).status_code == 404
+    assert not (tmp_path / "node/models/alpha/risk").exists()
+    assert link.states(1)[-1] == "REMOVED"
+    assert serving.statuses() == []
+
+
+async def test_the_same_order_twice_changes_nothing(serving, link, registry):
+    order = registry.version(constant_linear(1), 1)
+    await serving.handle_deploy(order, link)
+    fetched = list(link.downloads)
+    await serving.handle_deploy(order, link)
+    assert link.downloads == fetched
+    assert link.states(1) == ["FETCHING", "SERVING", "SERVING"]
+
+
+async def test_a_server_for_other_machines_asks_for_a_token(tmp_path, registry, link):
+    node = joined_node(tmp_path / "node", registry)
+    serving = ModelServing(node, MODE, host="0.0.0.0")
+    await serving.start()
+    try:
+        await serving.handle_deploy(registry.version(constant_linear(1), 1), link)
+        path = node / "serving.token"
+        assert path.stat().st_mode & 0o077 == 0
+        url = serving.url.replace("0.0.0.0", "127.0.0.1")
+        async with httpx.AsyncClient(base_url=url) as client:
+            for headers in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": f"Basic {path.read_text()}"}):
+                answer = await client.post("/v1/models/risk:predict", json=ZEROS, headers=headers)
+                assert answer.status_code == 401
+            right = {"Authorization": f"Bearer {path.read_text()}"}
+            assert (await client.post("/v1/models/risk:predict", json=ZEROS, headers=right)).status_code == 200
+            assert (await client.get("/v2/health/ready")).status_code == 200  # a probe bears no token
+            assert (await client.get("/v2/models/risk")).status_code == 401
+    finally:
+        await serving.close()
