@@ -36,6 +36,7 @@ class JobDesk:
         self._around = around
         self._runs: dict[JobId, tuple[JobRun, asyncio.Task[None]]] = {}
         self._side = SideTasks()
+        self.superseded = asyncio.Event()  # another coordinator has taken a newer epoch: stop
         self._logs = NodeLogs(around.settings.jobs_dir)
 
     # -- jobs
@@ -97,8 +98,11 @@ class JobDesk:
     def _over(self, job: JobId) -> None:
         run, task = self._runs.pop(job)
         self._around.feed.forget(run.job)
-        if not task.cancelled() and task.exception() is not None:
-            _log.error("job_run_failed", job=job, error=repr(task.exception()))
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _log.error("job_run_failed", job=job, error=repr(error))
+        if isinstance(error, LeaseLost):
+            self.superseded.set()
 
     # -- what the node link tells
 

@@ -11,7 +11,7 @@ from coordinator.domain.jobs import Job, RosterEntry
 from coordinator.domain.tenancy import Federation
 
 
-def prepare(job: Job, federation: Federation, bundle_size: int) -> pb.CoordinatorEvent:
+def prepare(job: Job, bundle_size: int) -> pb.CoordinatorEvent:
     """Return the question whether ``job`` may run at a node."""
     return pb.CoordinatorEvent(
         prepare=pb.Prepare(
@@ -23,7 +23,8 @@ def prepare(job: Job, federation: Federation, bundle_size: int) -> pb.Coordinato
             bundle=pb.ContentRef(digest=job.bundle, size=bundle_size),
             spec=job.spec.to_json(),
             app_name=job.spec.name,
-            individual=may_see_single_replies(job, federation),
+            # Not known before the app has made its strategy: the node judges each task by its `fold`.
+            individual=False,
         )
     )
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import structlog
 
-from common.errors import AppFailed, PlatformError
+from common.errors import AppFailed, LeaseLost, PlatformError
 from common.failpoints import failpoint
 from common.ids import NodeId, TenantId
 from common.wire import hansa_node_pb2 as pb
@@ -74,10 +74,11 @@ class JobRun:
             if not self.cancelled_by:
                 raise  # the coordinator stops; the job goes on when it is back
             await self._end(JobEvent.CANCELLED, "cancelled", f"cancelled by {self.cancelled_by}")
-        except AppFailed as error:
-            await self._end(JobEvent.FAILED, error.reason, error.detail)
+        except LeaseLost:
+            raise  # another coordinator has taken over: this one may not write any more
         except PlatformError as error:
-            await self._end(JobEvent.FAILED, error.code, error.detail)
+            reason = error.reason if isinstance(error, AppFailed) else error.code
+            await self._end(JobEvent.FAILED, reason, error.detail)
         except Exception as error:  # noqa: BLE001 - the loop's outermost guard: one job must not take others along
             _log.exception("job_broke")
             await self._end(JobEvent.FAILED, "internal_error", f"{type(error).__name__}: {error}")
@@ -197,7 +198,7 @@ class JobRun:
         app = await self.around.store.read(lambda tx: tx.apps.get(job.app, job.tenant))
         size = app[2] if app is not None else 0
         self.single_replies = offers.may_see_single_replies(job, federation)
-        self.question = offers.prepare(job, federation, size)
+        self.question = offers.prepare(job, size)
         self._members = federation.accepted
         await ending.unpack_app(self.around, job)
 

@@ -142,7 +142,8 @@ class Submissions:
             return found
         plan = await self._plan(tenant, [tenant, *sorted(principal.tenants)], federation, app, run_config)
         if not plan.placeable:
-            raise PolicyDenied(plan.reasons(), code="cannot_be_placed", next_step="hansa job plan shows each node")
+            code = "missing_imports" if plan.missing_imports else "not_placeable"
+            raise PolicyDenied(plan.reasons(), code=code, next_step="hansa job submit --plan shows each node")
         job = self._job(principal, tenant, federation, app, plan, seed)
         await self._own(tenant, app, plan)
 
