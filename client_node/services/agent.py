@@ -133,7 +133,8 @@ class Agent:
             now.connected_since = self._clock.now()
         elif state != "connected":
             now.connected_since = None
-            now.last_error = detail or now.last_error
+        if state in {"waiting", "refused"}:
+            now.last_error = detail
         if (state, detail) != (now.link, now.detail):
             _log.info("link_" + state, detail=detail)
         if state == "refused" and now.link != "refused":

@@ -175,7 +175,7 @@ def _asked(base: str, method: str, path: str, verify: ssl.SSLContext, body: dict
         answer = json.loads(data)
     except ValueError:
         answer = None
-    if status != 200 or not isinstance(answer, dict):
+    if status not in {200, 201} or not isinstance(answer, dict):
         raise _refusal(base, status, answer if isinstance(answer, dict) else {})
     return answer
 
