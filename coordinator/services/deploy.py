@@ -7,7 +7,7 @@ the manifest, graph and packed tensors of the versions wanted there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,41 +102,37 @@ class Deployments:
             self._link.send(row.node, _undeploy_event(row.tenant, row.model, row.version))
         return ended
 
-    async def node_connected(self, node: NodeId, statuses: Iterable[pb.DeployStatus] = ()) -> None:
-        """Take what the node says it serves, and tell it what else it should, or no longer should."""
-        served = {(s.model, s.version): s for s in statuses}
-        for status in served.values():
-            await self.deploy_status(node, status)
+    async def node_connected(self, node: NodeId) -> None:
+        """Tell a node what it should serve; what it serves besides, its own statuses will say."""
 
         def wanted(tx: Tx) -> list[tuple[ModelVersion, str]]:
             rows = [d for d in tx.models.deployments(node=node) if d.wanted]
             versions = [tx.models.version(d.tenant, d.model, d.version) for d in rows]
             return [(v, _alias(tx, v)) for v in versions if v is not None]
 
-        versions = await self._store.read(wanted)
-        for row, alias in versions:
+        for row, alias in await self._store.read(wanted):
             self._link.send(node, _deploy_event(row, alias))
-        names = {f"{row.tenant}/{row.model}" for row, _ in versions}
-        for model, version in served:
-            tenant, _, name = model.partition("/")
-            if model not in names:
-                self._link.send(node, _undeploy_event(tenant, name, version))
 
     async def deploy_status(self, node: NodeId, status: pb.DeployStatus) -> None:
-        """Record what a node says of a version; what it was never asked to serve is not recorded."""
+        """Record what a node says of a version, and end what it serves unwanted.
+
+        A version it was never asked to serve leaves no record.
+        """
         tenant, _, model = status.model.partition("/")
         state = _STATES.get(status.state)
         now = self._clock.now()
 
-        def record(tx: Tx) -> None:
+        def record(tx: Tx) -> bool:
             rows = tx.models.deployments(tenant=TenantId(tenant), model=model, node=node)
             for row in rows:
                 if row.version == status.version and state is not None:
                     tx.models.put_deployment(
                         replace(row, state=state, message=status.message[:1000], url=status.url[:200], updated_at=now)
                     )
+            return any(row.wanted for row in rows)
 
-        await self._store.write(record)
+        if not await self._store.write(record) and status.state == pb.DeployStatus.SERVING:
+            self._link.send(node, _undeploy_event(tenant, model, status.version))
 
     async def may_download(self, node: NodeId, model: str, digest: Digest) -> Path | None:
         """Return the file behind ``digest`` if a version of ``model`` ("tenant/name") wanted at the node names it."""
