@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
-import shutil
 from pathlib import Path
 
 from common.units import MIB
@@ -20,13 +18,3 @@ def take_copy(path: Path, work_dir: Path) -> tuple[Path, str]:
             digest.update(chunk)
             copy.write(chunk)
     return target, digest.hexdigest()
-
-
-def take_link(path: Path, work_dir: Path) -> Path:
-    """Return a second name of ``path`` in ``work_dir``; a copy where the file system has no hard links."""
-    target = work_dir / f"take-{secrets.token_hex(8)}"
-    try:
-        os.link(path, target)
-    except OSError:
-        shutil.copyfile(path, target)
-    return target

@@ -26,7 +26,7 @@ from coordinator.ports.blobs import BlobStore
 from coordinator.ports.store import Store
 from coordinator.registry.describe import NOT_SERVABLE, Servable, draft, provenance
 from coordinator.services.export import SandboxSettings, export_graph, make_servable
-from coordinator.services.files import take_link
+from coordinator.services.files import take_copy
 from coordinator.services.import_model import draft_import
 from coordinator.services.versions import VersionWriter
 
@@ -113,8 +113,11 @@ class Publisher:
 
     async def _keep(self, tenant: TenantId, path: Path, digest: Digest) -> Path:
         if not await self._blobs.exists(tenant, digest):
-            link = await asyncio.to_thread(take_link, path, self._blobs.work_dir())
-            await self._blobs.put_file(tenant, link, digest)
+            copy, found = await asyncio.to_thread(take_copy, path, self._blobs.work_dir())
+            if found != digest:
+                copy.unlink()
+                raise BadUpdate(f"the object has digest {found[:12]}…, not {digest[:12]}…")
+            await self._blobs.put_file(tenant, copy, digest)
         return await self._blobs.open(tenant, digest)
 
     async def _export(self, job: Job, content: Path, size: int) -> Servable:
