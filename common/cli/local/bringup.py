@@ -42,7 +42,7 @@ class Raised:
         self, layout: Layout, processes: Processes, clock: Clock, say: Callable[[str], None], sandbox: str = "bwrap"
     ) -> None:
         self.layout, self.processes, self.clock, self.say, self.sandbox = layout, processes, clock, say, sandbox
-        self.url = self.link = ""
+        self.url = ""
         self.app_digest = str(read_bundle(pack(layout.app)).digest)
         self._clients: dict[Path, Client] = {}
 
@@ -72,7 +72,7 @@ class Raised:
         again = self.layout.whole
         if not again:
             prepare_folders(self.layout)
-        self._start_coordinator(*(self.layout.addresses() if again else ("", "")))
+        self._start_coordinator()
         if not again:
             self._make_tenants()
             with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
@@ -85,18 +85,16 @@ class Raised:
         self.say(f"starting {len(self.layout.sites)} nodes …")
         self._until(self._all_online, "every node online")
         if not again:
-            self.layout.seal(self.clock.now(), self.url, self.link)
+            self.layout.seal(self.clock.now(), self.url)
 
-    def _start_coordinator(self, url: str, link: str) -> None:
+    def _start_coordinator(self) -> None:
         self.say("starting the coordinator …")
         folder = self.layout.coordinator
         stated = folder / "coordinator.json"
         with suppress(FileNotFoundError):
             stated.unlink()  # of an earlier run: what is read below must be this run's
-        ports = []
-        if url:  # the nodes know these addresses
-            ports = ["--port", url.rpartition(":")[2], "--link-port", link.rpartition(":")[2]]
-        arguments = ["coordinator", "serve", "--dir", str(folder), *ports]
+        # Its ports are the last ones again, so that the nodes find it.
+        arguments = ["coordinator", "serve", "--dir", str(folder)]
         self.processes.start("coordinator", arguments, self.layout.root / "coordinator.log")
         self._until(lambda: self._answers(stated), "the coordinator")
         self.say(f"coordinator at {self.url}")
@@ -104,7 +102,7 @@ class Raised:
     def _answers(self, stated: Path) -> bool:
         try:
             row = json.loads(stated.read_text("utf-8"))
-            self.url, self.link = str(row["url"]), str(row["link"])
+            self.url = str(row["url"])
             with Client(self.url, "", self.ca) as client:
                 client.health()
         except (OSError, ValueError, KeyError, Unreachable):

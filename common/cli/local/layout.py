@@ -68,15 +68,10 @@ class Layout:
         """Whether this platform was brought up before, to the end."""
         return (self.root / "platform.json").exists()
 
-    def seal(self, now: float, url: str, link: str) -> None:
-        """Mark the platform as whole and remember its addresses."""
+    def seal(self, now: float, url: str) -> None:
+        """Mark the platform as whole."""
         row = {"created_at": iso(now), "app": str(self.app), "sites": [s.name for s in self.sites], "url": url}
-        (self.root / "platform.json").write_text(json.dumps({**row, "link": link}, indent=2) + "\n", "utf-8")
-
-    def addresses(self) -> tuple[str, str]:
-        """Return the URL and the link address that the nodes were told."""
-        row = json.loads((self.root / "platform.json").read_text("utf-8"))
-        return str(row["url"]), str(row["link"])
+        (self.root / "platform.json").write_text(json.dumps(row, indent=2) + "\n", "utf-8")
 
 
 def default_app() -> Path:
