@@ -89,6 +89,10 @@ class Jobs:
         """Yield the job's log, history first, until the job has ended; survives broken connections."""
         return follow(self._http, job, after)
 
+    def events(self, job: str, after: int = 0) -> tuple[JobEvent, ...]:
+        """Return the job's log so far, from behind number ``after``."""
+        return tuple(self._http.pages(JobEvent, f"/jobs/{segment(job)}/events", {"after": after}))
+
     def rounds(self, job: str) -> tuple[Round, ...]:
         """Return all exchanges of the job, in order."""
         return tuple(self._http.pages(Round, f"/jobs/{segment(job)}/rounds"))
