@@ -1,0 +1,410 @@
+"""The REST face over a real store: what callers do with it, in their order."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from dataclasses import replace
+
+import httpx
+import pytest
+import uvicorn
+
+from common.crypto.keys import new_p256
+from common.crypto.x509 import make_csr, read_node_cert
+from coordinator.api.settings import ApiSettings
+from coordinator.domain.jobs import JobEvent, advance
+from coordinator.domain.nodes import NodeStatus
+from tests.unit.api.world import EAST, HEARTS, JOB, NORTH, NORTH_NODE, NORTH_PRIVATE, SOUTH_NODE, furnish, open_world
+
+API = "/api/v1"
+V2 = f"{API}/models/north/heart/versions/2"
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory):
+    return furnish(tmp_path_factory.mktemp("api") / "template")
+
+
+@pytest.fixture
+async def world(template, tmp_path):
+    settings = ApiSettings(public_url="https://hub.test", heartbeat=0.05, joins_per_minute=1000)
+    async with open_world(template, tmp_path / "world", settings) as opened:
+        yield opened
+
+
+def ok(answer: httpx.Response, status: int = 200) -> dict:
+    assert answer.status_code == status, answer.text
+    return answer.json()
+
+
+async def test_a_new_organisation_comes_in_and_its_node_joins(world):
+    async with world.client("root") as root:
+        ok(await root.post(f"{API}/tenants", json={"id": "west", "title": "West"}), 201)
+        assert ok(await root.post(f"{API}/tenants", json={"id": "west"}), 409)["code"] == "conflict"
+        made = ok(await root.post(f"{API}/tenants/west/tokens", json={"role": "tenant_admin", "subject": "wendy"}), 201)
+    world.tokens["west"] = made["token"]
+    async with world.client("west") as west:
+        who = ok(await west.get(f"{API}/whoami"))
+        assert (who["subject"], who["tenants"], who["roles"]) == ("wendy", ["west"], ["tenant_admin"])
+        ticket = ok(await west.post(f"{API}/tenants/west/join-tokens", json={"node_name": "lab", "ttl_s": 60}), 201)
+        assert ticket["command"] == f"hansa node join https://hub.test --token {ticket['token']}"
+        async with world.client() as nobody:
+            ca = ok(await nobody.get(f"{API}/ca"))
+            assert "BEGIN CERTIFICATE" in ca["pem"]
+            body = {"token": ticket["token"], "csr": make_csr(new_p256()).decode(), "name": "lab"}
+            node = ok(await nobody.post(f"{API}/join", json=body), 201)
+            assert (node["tenant"], node["name"], node["manifest_keys"]) == ("west", "lab", {"k1": "00" * 32})
+            named = read_node_cert(node["certificate"].encode())
+            assert (named.tenant, named.node) == ("west", node["node"])
+            other = body | {"csr": make_csr(new_p256()).decode()}
+            assert ok(await nobody.post(f"{API}/join", json=other), 409)["code"] != ""  # the token is burnt
+        (listed,) = ok(await west.get(f"{API}/nodes"))["items"]
+        assert (listed["id"], listed["state"], listed["online"]) == (node["node"], "never connected", False)
+
+
+async def test_secrets_are_shown_once_and_kept_hashed(world):
+    async with world.client("admin") as admin:
+        made = ok(await admin.post(f"{API}/tenants/north/tokens", json={"role": "auditor", "subject": "eve"}), 201)
+        secret = made["token"].rpartition(".")[2]
+        assert secret not in (await admin.get(f"{API}/tenants/north/tokens")).text
+    await world.store.close()
+    for file in world.folder.glob("hub.sqlite*"):
+        assert secret.encode() not in file.read_bytes()
+
+
+async def test_a_token_ends_when_it_expires_or_is_revoked(world):
+    async with world.client("admin") as admin:
+        short = ok(
+            await admin.post(f"{API}/tenants/north/tokens", json={"role": "auditor", "subject": "e", "ttl_s": 60}), 201
+        )
+        lasting = ok(await admin.post(f"{API}/tenants/north/tokens", json={"role": "auditor", "subject": "f"}), 201)
+    world.tokens |= {"short": short["token"], "lasting": lasting["token"]}
+    async with world.client("short") as eve, world.client("lasting") as fay, world.client("admin") as admin:
+        ok(await eve.get(f"{API}/whoami"))
+        world.clock.advance(59)
+        ok(await eve.get(f"{API}/whoami"))
+        world.clock.advance(1)
+        ok(await eve.get(f"{API}/whoami"), 401)
+        ok(await fay.get(f"{API}/whoami"))
+        gone = ok(await admin.delete(f"{API}/tenants/north/tokens/{lasting['id']}"))
+        assert gone["revoked"] is True
+        ok(await fay.get(f"{API}/whoami"), 401)
+        ok(await admin.delete(f"{API}/tenants/north/tokens/{lasting['id']}"))
+
+
+async def test_a_token_of_one_tenant_cannot_be_revoked_through_another(world):
+    async with world.client("root") as root:
+        south = ok(await root.get(f"{API}/tenants/south/tokens"))["items"][0]["id"]
+        ok(await root.delete(f"{API}/tenants/north/tokens/{south}"), 404)
+
+
+async def test_tenants_agree_to_a_federation_and_leave_it(world):
+    async with world.client("admin") as north, world.client("stranger") as east:
+        ok(await north.post(f"{API}/federations", json={"id": "lungs", "tenants": ["nowhere"]}), 404)
+        made = ok(await north.post(f"{API}/federations", json={"id": "lungs", "tenants": ["east"]}), 201)
+        assert made["members"] == [
+            {"tenant": "east", "acceptance": "invited"},
+            {"tenant": "north", "acceptance": "accepted"},
+        ]
+        job = {"federation": "lungs", "app": "a" * 64}
+        ok(await east.get(f"{API}/federations/lungs"))
+        ok(await east.post(f"{API}/jobs", json=job), 403)  # invited is not agreed
+        ok(await east.post(f"{API}/federations/lungs:accept", json={"tenant": "north"}), 403)
+        ok(await east.post(f"{API}/federations/lungs:accept"))
+        ok(await east.post(f"{API}/jobs", json=job), 201)
+        ok(await east.post(f"{API}/federations/lungs:leave", json={"tenant": "east"}))
+        ok(await east.get(f"{API}/federations/lungs"), 404)
+        ok(await east.post(f"{API}/jobs", json=job), 404)
+        ok(await east.post(f"{API}/federations/lungs:accept"), 404)  # who left needs a new invitation
+        again = ok(await north.post(f"{API}/federations/lungs:invite", json={"tenants": ["east"]}))
+        assert {"tenant": "east", "acceptance": "invited"} in again["members"]
+        ok(await east.post(f"{API}/federations/lungs:accept"))
+
+
+async def test_what_was_shared_is_hidden_again_when_a_tenant_leaves(world):
+    async with world.client("partner") as scientist, world.client("partner_admin") as admin:
+        ok(await scientist.get(f"{API}/jobs/{JOB}"))
+        ok(await admin.post(f"{API}/federations/hearts:leave"))
+        for path in (f"/jobs/{JOB}", f"/nodes/{NORTH_NODE}", "/models/north/heart", "/federations/hearts"):
+            ok(await scientist.get(API + path), 404)
+        for path in ("/jobs", "/models"):
+            assert ok(await scientist.get(API + path))["items"] == []
+
+
+async def test_a_partner_sees_what_is_shared_and_nothing_else(world):
+    async with world.client("partner") as south:
+        nodes = {n["id"]: n for n in ok(await south.get(f"{API}/nodes"))["items"]}
+        assert set(nodes) == {NORTH_NODE, SOUTH_NODE}
+        assert nodes[NORTH_NODE]["serving"] == ""  # where a site serves is its own business
+        assert nodes[SOUTH_NODE]["serving"] == "http://127.0.0.1:9999"
+        ok(await south.get(f"{API}/nodes/{NORTH_PRIVATE}"), 404)
+        model = ok(await south.get(f"{API}/models/north/heart"))
+        assert [v["version"] for v in model["versions"]] == [2]  # version 1 was made outside the federation
+        assert model["aliases"] == []  # `latest` names version 1
+        ok(await south.get(f"{API}/models/north/heart/versions/1"), 404)
+        ok(await south.get(f"{API}/jobs/{JOB}/logs"), 403)
+        assert (await south.get(f"{API}/jobs/{JOB}/logs?source=clinic")).text == "clinic says hello\n"
+        ok(await south.get(f"{API}/jobs/{JOB}/logs?source=ward"), 403)
+
+
+async def test_an_owner_reads_the_logs_of_its_job(world):
+    async with world.client("scientist") as north:
+        assert (await north.get(f"{API}/jobs/{JOB}/logs")).text == "server says hello\n"
+        assert (await north.get(f"{API}/jobs/{JOB}/logs?source=ward")).text == ""  # shares none
+        ok(await north.get(f"{API}/jobs/{JOB}/logs?source=elsewhere"), 404)
+        ok(await north.get(f"{API}/jobs/{JOB}/logs?source=../server"), 422)
+
+
+async def test_a_nodes_state_is_a_sentence(world):
+    async with world.client("admin") as admin:
+
+        async def state(node):
+            return ok(await admin.get(f"{API}/nodes/{node}"))["state"]
+
+        assert await state(NORTH_NODE) == "online"
+        assert await state(SOUTH_NODE) == "offline since 1970-01-12T13:46:40.000Z"
+        assert ok(await admin.post(f"{API}/nodes/{NORTH_NODE}:revoke"))["state"] == "revoked"
+        assert NORTH_NODE not in world.wires.online
+        found = await world.store.read(lambda tx: tx.nodes.get(SOUTH_NODE))
+        await world.store.write(lambda tx: tx.nodes.put(replace(found, status=NodeStatus.QUARANTINED)))
+        assert (await state(SOUTH_NODE)).startswith("quarantined")
+
+
+async def test_the_same_idempotency_key_makes_one_job(world):
+    body = {"federation": "hearts", "app": "a" * 64, "run_config": {"lr": 0.5}, "seed": 9}
+    async with world.client("scientist") as north, world.client("partner") as south:
+        key = {"Idempotency-Key": "k1"}
+        first = await north.post(f"{API}/jobs", json=body, headers=key)
+        assert first.headers["location"] == f"{API}/jobs/{ok(first, 201)['id']}"
+        assert ok(await north.post(f"{API}/jobs", json=body, headers=key), 201)["id"] == first.json()["id"]
+        assert ok(await south.post(f"{API}/jobs", json=body, headers=key), 201)["id"] != first.json()["id"]
+        assert ok(await north.post(f"{API}/jobs", json=body), 201)["id"] != first.json()["id"]
+        assert (first.json()["run_config"]["lr"], first.json()["seed"]) == (0.5, 9)
+        ok(await north.post(f"{API}/jobs", json=body, headers={"Idempotency-Key": "a b"}), 422)
+
+
+async def test_a_job_reads_as_json_although_its_metrics_do_not(world):
+    async with world.client("scientist") as north:
+        job = ok(await north.get(f"{API}/jobs/{JOB}"))
+        assert job["metrics"] == {"loss": None, "auc": 0.9}
+        assert [entry["name"] for entry in job["roster"]] == ["ward", "clinic"]
+        assert (job["state"], job["round"], job["rounds"], job["app"]) == ("running", 1, 3, "a" * 64)
+        rounds = ok(await north.get(f"{API}/jobs/{JOB}/rounds"))["items"]
+        assert rounds[1]["included"] == [{"node": NORTH_NODE, "name": "ward", "weight": 303.0}]
+        assert rounds[1]["dropped"] == [{"node": SOUTH_NODE, "name": "clinic", "code": "app_raised", "message": "boom"}]
+        assert ok(await north.post(f"{API}/jobs/{JOB}:cancel"))["state"] == "cancelled"
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 200])
+async def test_pages_hold_every_item_once_and_in_order(world, size):
+    async with world.client("scientist") as north:
+        for number in range(4):
+            world.clock.advance(1)
+            body = {"federation": "hearts", "app": "a" * 64, "seed": number}
+            ok(await north.post(f"{API}/jobs", json=body), 201)
+        for path, key in (
+            ("/jobs", "id"),
+            (f"/jobs/{JOB}/events", "seq"),
+            (f"/jobs/{JOB}/rounds", "seq"),
+            ("/nodes", "id"),
+        ):
+            items, token = [], None
+            while True:
+                page = ok(
+                    await north.get(API + path, params={"page_size": size} | ({"page_token": token} if token else {}))
+                )
+                assert len(page["items"]) <= size
+                items += [item[key] for item in page["items"]]
+                if (token := page["next_page_token"]) is None:
+                    break
+            assert len(items) == len(set(items))
+            whole = ok(await north.get(f"{API}{path}?page_size=200"))["items"]
+            assert items == [item[key] for item in whole]
+            assert len(items) >= 3
+
+
+async def test_jobs_are_filtered_by_state(world):
+    async with world.client("scientist") as north:
+        assert len(ok(await north.get(f"{API}/jobs?state=running"))["items"]) == 1
+        assert ok(await north.get(f"{API}/jobs?state=failed"))["items"] == []
+        ok(await north.get(f"{API}/jobs?state=sleeping"), 422)
+
+
+async def test_an_alias_moves_only_from_where_it_was_seen(world):
+    path = f"{API}/models/north/heart/aliases/best"
+    async with world.client("scientist") as north:
+        moved = await north.put(path, json={"version": 1, "expected_generation": 0})
+        assert (ok(moved)["generation"], moved.headers["etag"]) == (1, '"1"')
+        assert ok(await north.put(path, json={"version": 2, "expected_generation": 0}), 409)["code"] == "conflict"
+        assert ok(await north.put(path, json={"version": 2, "expected_generation": 1}))["generation"] == 2
+        ok(await north.put(path, json={"version": 9, "expected_generation": 2}), 404)
+        aliases = {a["name"]: a["version"] for a in ok(await north.get(f"{API}/models/north/heart"))["aliases"]}
+        assert aliases == {"best": 2, "latest": 1}
+
+
+async def test_objects_are_sent_whole_in_ranges_or_not_at_all(world):
+    async with world.client("scientist") as north:
+        record = await north.get(V2)
+        envelope = await north.get(f"{V2}/manifest")
+        assert envelope.headers["etag"] == record.headers["etag"] == f'"{record.json()["manifest"]}"'
+        assert len(envelope.content) == record.json()["manifest_size"]
+        weights = json.loads(base64.b64decode(envelope.json()["payload"]))["blobs"]["weights"]
+        url = f"{V2}/blobs/{weights['digest']}"
+        whole = await north.get(url)
+        size = weights["size"]
+        assert (whole.status_code, len(whole.content)) == (200, size)
+        tag = {"If-None-Match": whole.headers["etag"]}
+        assert (await north.get(url, headers=tag)).status_code == 304
+        assert (
+            await north.get(f"{V2}/manifest", headers={"If-None-Match": envelope.headers["etag"]})
+        ).status_code == 304
+        for asked, start, end in (
+            ("bytes=0-0", 0, 1),
+            ("bytes=5-", 5, size),
+            ("bytes=-4", size - 4, size),
+            ("bytes=2-999999", 2, size),
+        ):
+            part = await north.get(url, headers={"Range": asked})
+            assert (part.status_code, part.content) == (206, whole.content[start:end])
+            assert part.headers["content-range"] == f"bytes {start}-{end - 1}/{size}"
+        for asked in (f"bytes={size}-", "bytes=-0"):
+            outside = await north.get(url, headers={"Range": asked})
+            assert ok(outside, 416)["code"] == "range_not_satisfiable"
+            assert outside.headers["content-range"] == f"bytes */{size}"
+        for odd in ("bytes=5-2", "bytes=-", "lines=1-2", "bytes=0-1,3-4", "bytes=a-b"):
+            assert (await north.get(url, headers={"Range": odd})).status_code == 200
+        ok(
+            await north.get(f"{V2}/blobs/{record.json()['manifest']}"), 404
+        )  # a blob of the tenant, but none of the version
+
+
+async def test_a_version_is_deployed_where_its_deployer_may(world):
+    async with world.client("scientist") as north, world.client("partner") as south:
+        ok(await south.post(f"{V2}:deploy", json={"nodes": [NORTH_NODE]}), 403)
+        ok(await south.post(f"{V2}:deploy", json={"nodes": [NORTH_PRIVATE]}), 404)
+        ok(await north.post(f"{V2}:deploy", json={"nodes": ["node_" + "z" * 16]}), 404)
+        ok(await north.post(f"{V2}:deploy", json={"nodes": ["ward"]}), 422)
+        (made,) = ok(await south.post(f"{V2}:deploy", json={"nodes": [SOUTH_NODE]}))["items"]
+        assert (made["node"], made["node_name"], made["state"], made["wanted"]) == (
+            SOUTH_NODE,
+            "clinic",
+            "pending",
+            True,
+        )
+        ok(await north.post(f"{V2}:deploy", json={"nodes": [NORTH_NODE, SOUTH_NODE]}))
+        assert {d["node"] for d in ok(await north.get(f"{API}/deployments"))["items"]} == {NORTH_NODE, SOUTH_NODE}
+        assert {d["node"] for d in ok(await south.get(f"{API}/deployments"))["items"]} == {SOUTH_NODE}
+        assert ok(await north.post(f"{API}/models/north/heart/versions/1:deploy"), 400)["code"] == "bad_input"
+
+
+async def test_a_model_is_imported_and_named(world):
+    binary = {"Content-Type": "application/octet-stream"}
+    content = (world.folder / "model.safetensors").read_bytes()
+    async with world.client("scientist") as north:
+        url = f"{API}/models/north/lung:import?format=safetensors"
+        assert ok(await north.post(url, content=content, headers=binary), 201)["version"] == 1
+        assert ok(await north.post(url, content=content, headers=binary), 201)["version"] == 2
+        names = [(m["model"], m["versions"]) for m in ok(await north.get(f"{API}/models"))["items"]]
+        assert names == [("heart", 2), ("lung", 2)]
+    async with world.client("partner") as south:
+        ok(await south.get(f"{API}/models/north/lung"), 404)
+    assert list(world.services.blobs.work_dir().iterdir()) == []
+
+
+async def test_ready_means_that_the_store_answers(world):
+    async with world.client() as nobody:
+        assert ok(await nobody.get("/readyz"))["store"] == "ok"
+        await world.store.close()
+        assert (await nobody.get("/healthz")).status_code == 200
+        assert (await nobody.get("/readyz")).status_code == 503
+
+
+class Server:
+    """The application behind uvicorn on loopback."""
+
+    def __init__(self, world, settings):
+        self._client = world.client("scientist", settings=settings)
+        app = self._client._transport.app
+        self._server = uvicorn.Server(
+            uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="off", ws="none")
+        )
+
+    async def __aenter__(self):
+        self._task = asyncio.create_task(self._server.serve())
+        while not self._server.started and not self._task.done():
+            await asyncio.sleep(0.005)
+        port = self._server.servers[0].sockets[0].getsockname()[1]
+        return httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=self._client.headers, timeout=10)
+
+    async def __aexit__(self, *_):
+        await self._client.aclose()
+        self._server.should_exit = True
+        await self._task
+
+
+async def events(lines):
+    """Yield (id, event, data), and None for a comment."""
+    fields = {}
+    async for line in lines:
+        if line.startswith(":"):
+            yield None
+        elif line:
+            name, _, value = line.partition(": ")
+            fields[name] = value
+        elif "id" in fields:
+            yield int(fields["id"]), fields["event"], json.loads(fields["data"])
+            fields = {}
+
+
+async def finish(world):
+    def work(tx):
+        job = tx.jobs.get(JOB)
+        tx.jobs.put(replace(job, state=advance(job.state, JobEvent.CANCELLED)))
+
+    world.services.feed.note(JOB, "job_cancelled", by="test")
+    await world.services.feed.commit(JOB, work)
+
+
+@pytest.mark.integration
+async def test_a_job_is_followed_live_from_where_the_reader_left_off(world):
+    accept = {"Accept": "text/event-stream"}
+    async with Server(world, world.settings) as client, client:
+        async with client.stream("GET", f"{API}/jobs/{JOB}/events", headers=accept) as stream:
+            assert stream.headers["content-type"].startswith("text/event-stream")
+            reader = events(stream.aiter_lines())
+            history = [await anext(reader) for _ in range(3)]
+            first = history[0][0]
+            assert [e[0] for e in history] == [first, first + 1, first + 2]
+            assert history[0][1:] == ("round_aggregated", history[0][2])
+            assert history[0][2]["facts"] == {"round": 0, "loss": None}
+            assert await anext(reader) is None  # a heartbeat while nothing happens
+            world.services.feed.note(JOB, "round_aggregated", round=3)
+            await world.services.feed.commit(JOB)
+            live = await anext(e async for e in reader if e)
+            assert (live[0], live[2]["facts"]) == (first + 3, {"round": 3})
+        resumed = accept | {"Last-Event-ID": str(first + 1)}
+        async with client.stream("GET", f"{API}/jobs/{JOB}/events", headers=resumed) as stream:
+            reader = events(stream.aiter_lines())
+            assert [(await anext(reader))[0] for _ in range(2)] == [first + 2, first + 3]
+            await finish(world)
+            rest = [e async for e in reader if e]
+        assert [e[1] for e in rest] == ["job_cancelled"]  # and the stream has ended by itself
+
+
+@pytest.mark.integration
+async def test_an_event_stream_ends_after_a_while_so_that_its_reader_is_judged_anew(world):
+    url, headers = f"{API}/jobs/{JOB}/events", {"Accept": "text/event-stream"}
+    async with Server(world, replace(world.settings, stream=0.0)) as client, client:
+        answer = await client.get(url, headers=headers)
+    assert answer.text == "retry: 1000\n\n"
+
+
+async def test_the_federation_hears_of_no_foreign_tenants(world):
+    """Ids of other organisations are not in what a stranger can list."""
+    async with world.client("stranger") as east:
+        for path in ("/tenants", "/nodes", "/federations", "/jobs", "/models", "/deployments"):
+            text = (await east.get(API + path)).text
+            assert not any(word in text for word in (NORTH, "south", HEARTS, "ward", "clinic"))
+        assert [t["id"] for t in ok(await east.get(f"{API}/tenants"))["items"]] == [EAST]
