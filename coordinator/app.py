@@ -53,7 +53,7 @@ from policies.engine import Policies
 
 _log = structlog.get_logger()
 Said = Callable[[str, Path, bool], None]
-_GRACE_S = 5  # for open requests when we stop
+_GRACE_S = 1  # for open requests when we stop; streams resume elsewhere
 
 
 class _Rest(uvicorn.Server):

@@ -85,11 +85,11 @@ async def launch_app(around: Around, job: Job) -> Child:
 
 async def publish(around: Around, job: Job, round_: int, held: HeldObject, included: int) -> ModelVersion:
     """Make the object a version of the job's model; the same one if it is one already."""
-    path = await asyncio.to_thread(copy_out, held, around.blobs.work_dir())
-    try:
-        return await around.publisher.publish(job, round_, path, held.digest, held.size, job.metrics, included)
-    finally:
-        await asyncio.to_thread(path.unlink, missing_ok=True)
+    if not await around.blobs.exists(job.tenant, held.digest):
+        path = await asyncio.to_thread(copy_out, held, around.blobs.work_dir())
+        await around.blobs.put_file(job.tenant, path, held.digest)
+    blob = await around.blobs.open(job.tenant, held.digest)
+    return await around.publisher.publish(job, round_, blob, held.digest, held.size, job.metrics, included)
 
 
 async def clean_up(around: Around, job: Job, rows: Sequence[Exchange], asked: Iterable[NodeId]) -> None:
