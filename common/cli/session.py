@@ -6,14 +6,17 @@ import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from common.cli.context import Context, Contexts, context_path, load
 from common.cli.output import Output
-from common.client import Client
 from common.clock import Clock, SystemClock
 from common.errors import BadInput
+
+if TYPE_CHECKING:  # the client costs an import that a command at a node need not pay for
+    from common.client import Client
 
 
 @dataclass
@@ -64,6 +67,8 @@ class Session:
     @cached_property
     def client(self) -> Client:
         """The client of that coordinator, closed when the command ends."""
+        from common.client import Client
+
         chosen = self.connection
         client = Client(chosen.url, chosen.token, Path(chosen.ca).expanduser() if chosen.ca else None)
         click.get_current_context().find_root().call_on_close(client.close)

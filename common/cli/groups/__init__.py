@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
-from typing import Annotated
-
 import typer
 
 from common.cli.explain import explain
@@ -14,12 +11,8 @@ from common.cli.newapp import new
 from common.cli.simulate import simulate
 
 
-def own_commands() -> typer.Typer:
-    """Return the root command with every group of this package."""
-    root = typer.Typer(
-        no_args_is_help=True, help="Hansa: an operating system for federated AI.", rich_markup_mode="markdown"
-    )
-    root.callback()(_root)
+def add_groups(root: typer.Typer) -> None:
+    """Add every command of this package to ``root``."""
     root.command()(demo)
     root.command()(up)
     root.command()(simulate)
@@ -34,20 +27,3 @@ def own_commands() -> typer.Typer:
     root.add_typer(jobs.app, name="job")
     root.add_typer(models.app, name="model")
     root.add_typer(models.deployments, name="deployments")
-    return root
-
-
-def _root(
-    show_version: Annotated[
-        bool,
-        typer.Option("--version", help="Print the release and exit.", is_eager=True, callback=lambda on: _version(on)),
-    ] = False,
-) -> None:
-    """Train models together without sharing data."""
-    del show_version
-
-
-def _version(on: bool) -> None:
-    if on:
-        typer.echo(version("hansa"))
-        raise typer.Exit

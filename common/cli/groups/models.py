@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from common.cli.modelfolder import check_folder, pinned_keys, pull_version
 from common.cli.output import Column, ago, field
 from common.cli.refs import ModelRef, resolve
 from common.cli.resolve import node_named
@@ -73,6 +72,8 @@ def pull(
     model: Ref, target: Annotated[Path | None, typer.Argument(help="Folder to make; default MODEL-vN.")] = None
 ) -> None:
     """Download a version: signed manifest, weights as safetensors, and the graph, each digest checked."""
+    from common.cli.modelfolder import pull_version
+
     now = session()
     ref = resolve(now.client, ModelRef.parse(model))
     folder = target or Path(f"{ref.model}-v{ref.version}")
@@ -93,6 +94,8 @@ def verify(
     node: Annotated[Path | None, typer.Option(help="Take the signers that this node's folder pinned at join.")] = None,
 ) -> None:
     """Check a pulled version offline: the signature against a pinned key, and every blob's digest."""
+    from common.cli.modelfolder import check_folder, pinned_keys
+
     now = session()
     keys = pinned_keys(key, node, now.contexts)
     manifest, checked = check_folder(folder, keys)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from common.cli.__main__ import build
+from common.cli.root import build
 
 PAGE = (Path(__file__).parents[3] / "docs" / "cli.md").read_text()
 

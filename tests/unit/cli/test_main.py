@@ -1,6 +1,7 @@
 """Flags on either side of a command, exit codes, data on stdout and talk on stderr."""
 
 import json
+from importlib.metadata import EntryPoint, version
 
 import pytest
 
@@ -74,9 +75,22 @@ def test_without_any_coordinator_the_way_to_one_is_named(monkeypatch, capfd):
     assert "hansa login" in capfd.readouterr().err
 
 
-def test_version_goes_to_stdout(hansa):
-    from importlib.metadata import version
+def test_a_side_s_command_understands_json_in_front_too(hansa, tmp_path):
+    code, out, _ = hansa("--json", "node", "app", "ls", "--dir", tmp_path)
+    assert (code, out) == (0, "[]\n")
 
+
+def test_a_side_that_is_not_installed_says_what_to_install(hansa, monkeypatch):
+    def entry(**_):
+        return [EntryPoint("fancy", "no_such_module_here:register", "hansa.commands")]
+
+    monkeypatch.setattr("common.cli.root.entry_points", entry)
+    code, _, err = hansa("fancy", "do", "--it")
+    assert code == 1
+    assert "pip install 'hansa[fancy]'" in err
+
+
+def test_version_goes_to_stdout(hansa):
     assert hansa("--version") == (0, version("hansa") + "\n", "")
 
 
