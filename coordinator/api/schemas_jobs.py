@@ -34,10 +34,12 @@ class JobIn(PlanIn):
 
 
 class DenialOut(Out):
-    """One reason why a node will not run this."""
+    """One reason against, and what would mend it."""
 
     code: str
     message: str
+    next_step: str = ""
+    passing: bool = False  # may vanish by itself: a node comes back
 
 
 class PlannedNodeOut(Out):
@@ -60,6 +62,7 @@ class PlanOut(Out):
     minimum: int  # nodes needed
     aggregation: str
     missing_imports: list[str]
+    denials: list[DenialOut]  # of the job as a whole
     nodes: list[PlannedNodeOut]
 
 

@@ -7,14 +7,15 @@ from collections.abc import Mapping
 
 from common.clock import iso
 from coordinator.api import schemas_jobs as s
-from coordinator.api.services import PlanLike
 from coordinator.api.views import finite, maybe
+from coordinator.domain.denials import Denial
 from coordinator.domain.exchanges import Exchange
 from coordinator.domain.jobs import Job, JobLogEntry
 from coordinator.ports.link import NodeLink
+from coordinator.services.submit import Plan
 
 
-def plan(record: PlanLike, link: NodeLink) -> s.PlanOut:
+def plan(record: Plan, link: NodeLink) -> s.PlanOut:
     """Return where a job could run and every reason against."""
     online = link.connected()
     nodes = [
@@ -23,7 +24,7 @@ def plan(record: PlanLike, link: NodeLink) -> s.PlanOut:
             tenant=node.tenant,
             name=node.name,
             online=node.id in online,
-            denials=[s.DenialOut(code=d.code, message=d.message) for d in denials],
+            denials=[_denial(d) for d in denials],
         )
         for node, denials in record.nodes
     ]
@@ -35,6 +36,7 @@ def plan(record: PlanLike, link: NodeLink) -> s.PlanOut:
         minimum=record.spec.cohort.minimum,
         aggregation=record.spec.aggregation,
         missing_imports=list(record.missing_imports),
+        denials=[_denial(d) for d in record.denials],
         nodes=nodes,
     )
 
@@ -90,6 +92,10 @@ def round_(record: Exchange, names: Mapping[str, str]) -> s.RoundOut:
         opened_at=iso(record.opened_at),
         closed_at=maybe(record.closed_at),
     )
+
+
+def _denial(record: Denial) -> s.DenialOut:
+    return s.DenialOut(code=record.code, message=record.message, next_step=record.next_step, passing=record.passing)
 
 
 def _plain(value: Mapping[str, object]) -> dict[str, object]:

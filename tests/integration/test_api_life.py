@@ -108,12 +108,14 @@ async def test_tenants_agree_to_a_federation_and_leave_it(world):
             {"tenant": "east", "acceptance": "invited"},
             {"tenant": "north", "acceptance": "accepted"},
         ]
-        job = {"federation": "lungs", "app": "a" * 64}
+        job = {"federation": "lungs", "app": world.app}
         ok(await east.get(f"{API}/federations/lungs"))
-        ok(await east.post(f"{API}/jobs", json=job), 403)  # invited is not agreed
+        assert ok(await east.post(f"{API}/jobs", json=job), 403)["code"] == "policy_denied"  # invited is not agreed
         ok(await east.post(f"{API}/federations/lungs:accept", json={"tenant": "north"}), 403)
         ok(await east.post(f"{API}/federations/lungs:accept"))
-        ok(await east.post(f"{API}/jobs", json=job), 201)
+        assert (
+            ok(await east.post(f"{API}/jobs", json=job), 403)["code"] == "not_placeable"
+        )  # agreed, but there is no node
         ok(await east.post(f"{API}/federations/lungs:leave", json={"tenant": "east"}))
         ok(await east.get(f"{API}/federations/lungs"), 404)
         ok(await east.post(f"{API}/jobs", json=job), 404)
@@ -173,7 +175,7 @@ async def test_a_nodes_state_is_a_sentence(world):
 
 
 async def test_the_same_idempotency_key_makes_one_job(world):
-    body = {"federation": "hearts", "app": "a" * 64, "run_config": {"lr": 0.5}, "seed": 9}
+    body = {"federation": "hearts", "app": world.app, "run_config": {"lr": 0.5}, "seed": 9}
     async with world.client("scientist") as north, world.client("partner") as south:
         key = {"Idempotency-Key": "k1"}
         first = await north.post(f"{API}/jobs", json=body, headers=key)
@@ -202,7 +204,7 @@ async def test_pages_hold_every_item_once_and_in_order(world, size):
     async with world.client("scientist") as north:
         for number in range(4):
             world.clock.advance(1)
-            body = {"federation": "hearts", "app": "a" * 64, "seed": number}
+            body = {"federation": "hearts", "app": world.app, "seed": number}
             ok(await north.post(f"{API}/jobs", json=body), 201)
         for path, key in (
             ("/jobs", "id"),

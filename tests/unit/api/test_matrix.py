@@ -79,11 +79,11 @@ ROWS: dict[tuple[str, str], tuple[str, dict, dict[str, int]]] = {
         only(201, "admin", "scientist", "partner", "partner_admin", "stranger"),
     ),
     ("POST", f"{API}/jobs:plan"): (
-        "/jobs:plan", {"json": {"federation": "hearts", "app": "a" * 64}},
+        "/jobs:plan", {"json": {"federation": "hearts", "app": "{app}"}},
         only(200, "admin", "scientist", *PARTNERS, hidden_from={"stranger"}),
     ),
     ("POST", f"{API}/jobs"): (
-        "/jobs", {"json": {"federation": "hearts", "app": "a" * 64}},
+        "/jobs", {"json": {"federation": "hearts", "app": "{app}"}},
         only(201, "admin", "scientist", *PARTNERS, hidden_from={"stranger"}),
     ),
     ("GET", f"{API}/jobs"): ("/jobs", {}, LISTED),
@@ -144,8 +144,12 @@ async def test_a_route_answers_each_caller_as_the_table_says(world, method, path
         manifest = (await admin.get(f"{API}{V2}")).json()["manifest"]
         tokens = (await admin.get(f"{API}/tenants/north/tokens")).json()["items"]
     envelope = await world.services.blobs.get_bytes("north", manifest, limit=1 << 20)
-    words = {"blob": _weights(envelope), "token": next(t["id"] for t in tokens if t["role"] == "auditor")}
-    bodies = {"app": app_archive(world.folder / "app"), "model": safetensors()}
+    words = {
+        "app": world.app,
+        "blob": _weights(envelope),
+        "token": next(t["id"] for t in tokens if t["role"] == "auditor"),
+    }
+    bodies = {"app": app_archive(world.folder / "mine"), "model": safetensors()}
     # Those who are refused come first: what the others do must not open anything to them.
     order = sorted(expected, key=lambda who: (expected[who] < 300, who == "partner_admin", who == "admin"))
     found = {}

@@ -9,13 +9,14 @@ import asyncio
 import contextlib
 import json
 import shutil
+import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import httpx
 
-from common.bundle import pack, read_bundle
+from common.bundle import pack
 from common.clock import ManualClock
 from common.crypto.keys import new_ed25519
 from common.crypto.x509 import load_ca, make_ca
@@ -38,7 +39,9 @@ from coordinator.services.export import SandboxSettings
 from coordinator.services.federations import Federations
 from coordinator.services.feed import JobFeed
 from coordinator.services.identity import Identity
+from coordinator.services.nodes import Presence
 from coordinator.services.publish import Publisher
+from coordinator.services.submit import Submissions
 from policies.engine import Policies
 
 NORTH, SOUTH, EAST = TenantId("north"), TenantId("south"), TenantId("east")
@@ -75,46 +78,14 @@ class Wires:
         self.online -= {node}
 
 
-@dataclass(frozen=True)
-class Planned:
-    spec: JobSpec
-    nodes: tuple
-    missing_imports: tuple[str, ...] = ()
-    placeable: bool = True
-
-
-class Records:
-    """Submission and desk without children: what the REST face can see of them is rows in the store."""
+class Desk:
+    """A desk that starts no children: what the REST face can see of it is rows in the store."""
 
     def __init__(self, store: SqlStore, clock: ManualClock) -> None:
-        self._store, self._clock, self.made = store, clock, 0
+        self._store, self._clock = store, clock
 
-    async def add_app(self, principal, archive):
-        bundle = read_bundle(archive)
-        (tenant,) = principal.tenants
-        await self._store.write(
-            lambda tx: tx.apps.put(bundle.digest, tenant, "heart", "b" * 64, len(archive), self._clock.now())
-        )
-        return bundle.digest, "heart"
-
-    async def plan(self, principal, federation, app, run_config):
-        nodes = await self._store.read(lambda tx: [tx.nodes.get(NORTH_NODE)])
-        return Planned(spec(run_config), tuple((node, ()) for node in nodes))
-
-    async def submit(self, principal, tenant, federation, app, run_config, idempotency_key, seed=None):
-        def work(tx):
-            known = tx.jobs.key(idempotency_key, tenant)
-            if known is not None:
-                return tx.jobs.get(known)
-            self.made += 1
-            made = replace(
-                job(), id=JobId(f"job_{self.made:016d}"), tenant=tenant, seed=seed or 0, spec=spec(run_config)
-            )
-            tx.jobs.put(made)
-            tx.jobs.put_key(idempotency_key, tenant, made.id)
-            return made
-
-        return await self._store.write(work)
+    async def admit(self, job: Job) -> None:
+        """Leave the job queued."""
 
     async def cancel(self, job_id, by):
         def work(tx):
@@ -128,8 +99,8 @@ class Records:
         await self._store.write(work)
 
 
-def spec(run_config=None) -> JobSpec:
-    return JobSpec("heart", "heart.server:app", "heart.client:app", {"num-server-rounds": 3} | dict(run_config or {}))
+def spec() -> JobSpec:
+    return JobSpec("heart", "heart.server:app", "heart.client:app", {"num-server-rounds": 3})
 
 
 def job() -> Job:
@@ -146,7 +117,8 @@ def job() -> Job:
 
 def node(id_: NodeId, tenant: TenantId, name: str, *federations: FederationId) -> Node:
     offers = tuple(DatasetOffer(f, "patients", "csv", 303, Digest("c" * 64), (("age", "int64"),)) for f in federations)
-    report = NodeReport(datasets=offers, serving="http://127.0.0.1:9999")
+    approvals = tuple((f, "*") for f in federations)
+    report = NodeReport(datasets=offers, approvals=approvals, memory_mib=8192, serving="http://127.0.0.1:9999")
     return Node(id_, tenant, name, NodeStatus.ACTIVE, 1, "k" * 64, 2_000_000.0, 1_000_000.0, 1_000_000.0, report)
 
 
@@ -186,6 +158,11 @@ class World:
     wires: Wires
 
     @property
+    def app(self) -> str:
+        """The digest of an app that every tenant has."""
+        return (self.folder / "app.digest").read_text()
+
+    @property
     def store(self) -> SqlStore:
         return self.services.store
 
@@ -200,13 +177,13 @@ def _services(folder: Path, store: SqlStore, clock: ManualClock) -> tuple[Servic
     wires, blobs, feed = Wires(), DirectoryBlobs(folder / "blobs"), JobFeed(store, clock)
     ca = load_ca((folder / "ca.key").read_bytes(), (folder / "ca.pem").read_bytes())
     sandbox = SandboxSettings(SandboxMode.NONE, {}, folder / "jobs")
-    records = Records(store, clock)
+    desk, presence = Desk(store, clock), Presence(store, clock)
     return Services(
         identity=Identity(store, clock),
         federations=Federations(store, clock),
         enrolment=Enrolment(store, ca, clock, EnrolSettings("hub.test:9443", {"k1": "00" * 32}), wires),
-        submissions=records,
-        desk=records,
+        submissions=Submissions(store, blobs, desk, clock, presence, {"default": sys.executable}),
+        desk=desk,
         feed=feed,
         publisher=Publisher(store, blobs, new_ed25519(), sandbox, clock),
         deployments=Deployments(store, blobs, wires, clock),
@@ -258,6 +235,10 @@ async def _furnish(folder: Path) -> None:
     logs.mkdir(parents=True)
     (logs.parent / "server.log").write_text("server says hello\n")
     (logs / "clinic.log").write_text("clinic says hello\n")
+    archive = app_archive(folder / "app")
+    for who in ("scientist", "partner", "stranger"):
+        digest, _ = await services.submissions.add_app(await services.identity.authenticate(tokens[who]), archive)
+    (folder / "app.digest").write_text(digest)
     await store.close()
 
 
