@@ -31,7 +31,7 @@ def read_object(body: bytes | memoryview) -> dict[str, Any]:
 
 def write(value: object) -> bytes:
     """Return ``value`` as JSON; arrays as nested lists, what is not finite as null."""
-    return orjson.dumps(value, option=_OPTIONS)
+    return orjson.dumps(value, option=_OPTIONS, default=_plain)  # scalars and rare dtypes go the slow way
 
 
 def write_bare(value: object) -> bytes:

@@ -66,6 +66,14 @@ def test_columnar_format():
     assert json.loads(tfserving.answer_predict({"y": np.ones((1, 2))}, row=False)) == {"outputs": [[1.0, 1.0]]}
 
 
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "i1", "u1", "i2", "u4", "i8", "u8", "?"])
+def test_every_dtype_has_a_json_form_scalars_too(dtype):
+    for array in (np.ones((), dtype), np.ones(2, dtype), np.ones((2, 2), dtype).T, np.ones((0, 2), dtype)):
+        assert json.loads(tfserving.answer_predict({"y": array}, row=False)) == {"outputs": array.tolist()}
+        answer, _ = oip.answer_infer(infer({"inputs": [tensor()]}), {"y": array}, SERVED, "risk")
+        assert json.loads(answer)["outputs"][0]["data"] == array.reshape(-1).tolist()
+
+
 def test_bare_nan_and_infinity_go_in_and_out():
     arrays, _ = predict(b'{"instances": [[NaN, Infinity, -Infinity]]}')
     assert math.isnan(arrays["x"][0, 0])
