@@ -274,3 +274,50 @@ async def test_a_server_for_other_machines_asks_for_a_token(tmp_path, registry, 
             assert (await client.get("/v2/models/risk")).status_code == 401
     finally:
         await serving.close()
+
+
+CRASH = """
+import asyncio, sys
+from pathlib import Path
+sys.path.insert(0, {root!r})
+from client_node.services.deploy import ModelServing
+from common.sandbox import SandboxMode
+from common.wire import hansa_node_pb2 as pb
+from tests.integration.served_models import HandingLink, Registry
+async def main():
+    node, orders, blobs = Path(sys.argv[1]), sys.argv[2].split(","), Path(sys.argv[3])
+    registry = Registry(blobs={{path.name: path.read_bytes() for path in blobs.iterdir()}})
+    serving = ModelServing(node, SandboxMode(sys.argv[4]))
+    await serving.start()
+    for order in orders:
+        await serving.handle_deploy(pb.Deploy.FromString(bytes.fromhex(order)), HandingLink(registry))
+asyncio.run(main())
+"""
+
+
+async def test_an_agent_killed_between_install_and_swap_serves_the_old_version_and_then_the_new(
+    tmp_path, registry, link
+):
+    node = joined_node(tmp_path / "node", registry)
+    orders = [registry.version(constant_linear(n), n) for n in (1, 2)]
+    blobs = tmp_path / "blobs"
+    blobs.mkdir()
+    for digest, data in registry.blobs.items():
+        (blobs / digest).write_bytes(data)
+    texts = ",".join(order.SerializeToString().hex() for order in orders)
+    root = str(Path(__file__).resolve().parents[2])
+    process = subprocess.Popen(
+        [sys.executable, "-c", CRASH.format(root=root), str(node), texts, str(blobs), MODE.value],
+        env=os.environ | {"HANSA_FAILPOINT": "model_installed_before_swap:2"},
+        start_new_session=True,
+    )
+    assert await asyncio.to_thread(process.wait, 60) == -signal.SIGKILL
+    serving = ModelServing(node, MODE)
+    await serving.start()
+    try:
+        assert await value(serving) == 1
+        await serving.handle_deploy(orders[1], link)  # the coordinator asks again when the node is back
+        assert await value(serving) == 2
+        assert link.downloads == []  # it was installed before the crash
+    finally:
+        await serving.close()
