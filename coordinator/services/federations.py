@@ -107,7 +107,7 @@ class Federations:
         """
         found = await self._store.read(lambda tx: tx.tenants.federation(FederationId(id_)))
         if found is None or not _sees(principal, found):
-            raise NotFound(f"no federation {id_[:60]!r}", next_step="hansa federation list shows those you may see")
+            raise NotFound(f"no federation {id_[:60]!r}", next_step="hansa federation ls shows those you may see")
         return found
 
     async def list_visible(self, principal: Principal) -> list[Federation]:

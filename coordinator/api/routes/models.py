@@ -92,7 +92,7 @@ async def move_alias(
         if not tx.models.move_alias(moved, expected_generation=body.expected_generation):
             raise Conflict(
                 f"alias {alias} of {tenant}/{model} is not at generation {body.expected_generation} any more",
-                next_step=f"hansa models show {tenant}/{model}",
+                next_step=f"hansa model show {tenant}/{model}",
             )
 
     await caller.services.store.write(work)

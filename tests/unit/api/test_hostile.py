@@ -120,11 +120,11 @@ async def test_an_id_of_impossible_form_does_not_exist(admin, path):
         "page_token=W3RydWVd", "page_token=W05hTl0",
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("path", ["/jobs", "/nodes", f"/jobs/{JOB}/events", "/tenants", "/models", "/deployments"])
-async def test_a_malformed_page_is_refused_or_empty(admin, path, query):
-    answer = await admin.get(f"{API}{path}?{query}")
-    if answer.status_code != 200:  # a token whose key is of the list's kind only begins elsewhere
-        refused(answer, 400, 422)
+async def test_a_malformed_page_is_refused_or_empty(admin, query):
+    for path in ("/jobs", "/nodes", f"/jobs/{JOB}/events", "/tenants", "/models", "/deployments"):
+        answer = await admin.get(f"{API}{path}?{query}")
+        if answer.status_code != 200:  # a token whose key is of the list's kind only begins elsewhere
+            refused(answer, 400, 422)
 
 
 @pytest.mark.parametrize(
