@@ -21,8 +21,8 @@ from common.wire.status import error_of
 class LinkOptions:
     """Time-outs and pauses of the link, in seconds."""
 
-    keepalive_s: Seconds = Seconds(20)
-    keepalive_timeout_s: Seconds = Seconds(10)
+    keepalive_s: Seconds = Seconds(15)
+    keepalive_timeout_s: Seconds = Seconds(15)  # a dead peer is noticed within the sum of the two
     connect_s: Seconds = Seconds(15)  # until Welcome
     call_s: Seconds = Seconds(30)  # a unary call
     first_pause_s: Seconds = Seconds(0.25)  # before the second try, doubled until …
@@ -67,6 +67,7 @@ def _options(options: LinkOptions) -> list[tuple[str, int]]:
         ("grpc.max_receive_message_length", 8 * MIB),
         ("grpc.keepalive_time_ms", int(options.keepalive_s * 1000)),
         ("grpc.keepalive_timeout_ms", int(options.keepalive_timeout_s * 1000)),
+        ("grpc.http2.ping_timeout_ms", int(options.keepalive_timeout_s * 1000)),  # or a lost ping is waited for 60 s
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.http2.bdp_probe", 0),

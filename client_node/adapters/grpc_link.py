@@ -171,14 +171,18 @@ class GrpcLink:
 
     async def _channel(self) -> Session:
         async with self._up:
-            await self._up.wait_for(lambda: self._session is not None or self._closed.is_set())
-        if self._session is None:
+            await self._up.wait_for(lambda: self._live() is not None or self._closed.is_set())
+        session = self._live()
+        if session is None:
             raise LeaseLost("the link is closed")
-        return self._session
+        return session
+
+    def _live(self) -> Session | None:
+        return None if self._session is None or self._session.over else self._session
 
     def _lost(self, session: Session) -> bool:
         """Say whether ``session`` is no longer the live one."""
-        return self._session is not session
+        return session.over or self._session is not session
 
     async def _pause(self, handler: LinkClient, pauses: int, why: str, *, refused: bool) -> None:
         options = self._options

@@ -77,6 +77,11 @@ class Session:
         self._idle.set()
         self._tasks: tuple[asyncio.Task[None], ...] = ()
 
+    @property
+    def over(self) -> bool:
+        """Whether the stream has ended, or is being ended."""
+        return self._over
+
     def put(self, event: pb.NodeEvent) -> bool:
         """Queue ``event``; False once the stream is over."""
         if self._over or len(self._queue) >= MAX_QUEUED:

@@ -1,6 +1,7 @@
 """Files over the link: resumed at an offset, tried again across disconnects.
 
-Chunks are hashed and written by one pool thread at a time, several a hop; while it works, the next ones gather.
+gRPC's asyncio client loses the status of a call that the server ends while we write (it says INTERNAL); such a call is
+tried again, and its offset is asked first: that answer carries the reason.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar, TypeVarTuple
+from typing import Any, TypeVar
 
 import grpc.aio
 
@@ -24,13 +25,12 @@ from common.errors import BadSignature, PlatformError
 from common.failpoints import failpoint
 from common.units import CHUNK
 from common.wire import hansa_node_pb2 as pb
+from common.wire.threads import ChunkWriter, begin, in_thread, settled
 
-GATHER = 8  # chunks that may wait for the thread
 AHEAD = 4  # chunks a read
 TRIES_WRONG = 2  # times the same content may come damaged
 _TRANSIENT = {"disk_full", "spool_full", "too_many_calls"}  # limits that pass by themselves
 T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
 
 
 class Transfers:
@@ -54,10 +54,10 @@ class Transfers:
         while wrong < TRIES_WRONG:
             file = PartialFile(target, request.digest, size)
             try:
-                request.offset = await self._in_thread(file.begin)
+                request.offset = await in_thread(self._pool, file.begin)
                 if request.offset < size or size == 0:
                     await self._retried(partial(self._fetch, request, file))
-                if await self._in_thread(file.finish):
+                if await in_thread(self._pool, file.finish):
                     return
             except BadSignature:
                 file.drop()
@@ -104,25 +104,15 @@ class Transfers:
     async def _fetch(self, request: pb.DownloadRequest, file: PartialFile, channel: Channel) -> None:
         request.offset = file.offset
         call: Any = channel.download(request)
-        gathered: list[bytes] = []
-        writing: asyncio.Future[None] | None = None
+        writer = ChunkWriter(self._pool, file.write)
         try:
             while isinstance(chunk := await call.read(), bytes):
-                gathered.append(chunk)
-                if writing is None or writing.done() or len(gathered) >= GATHER:
-                    writing, gathered = await self._hand_over(file, gathered, writing), []
+                await writer.put(chunk)
         except grpc.aio.AioRpcError as error:
             raise translated(error) from error
         finally:
             call.cancel()
-            await _settled(await self._hand_over(file, gathered, writing))
-
-    async def _hand_over(
-        self, file: PartialFile, gathered: list[bytes], writing: asyncio.Future[None] | None
-    ) -> asyncio.Future[None]:
-        if writing is not None:
-            await _settled(writing)
-        return self._begin(file.write, gathered)
+            await writer.flush()
 
     async def _send(self, channel: Channel, key: pb.UploadKey, path: Path, *, ask: bool) -> pb.UploadResult:
         try:
@@ -152,11 +142,11 @@ class Transfers:
     async def _push(self, call: Any, path: Path, offset: int) -> None:  # noqa: ANN401
         """Write the file from ``offset`` on; a call that ends early says why in its status."""
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        reading = self._begin(_read, fd, offset)
+        reading = begin(self._pool, _read, fd, offset)
         try:
-            while chunks := await _settled(reading):
+            while chunks := await settled(reading):
                 offset += sum(map(len, chunks))
-                reading = self._begin(_read, fd, offset)
+                reading = begin(self._pool, _read, fd, offset)
                 for chunk in chunks:
                     await call.write(chunk)
                     failpoint("upload_mid_chunk")
@@ -165,18 +155,6 @@ class Transfers:
             pass  # the call is over: its status says why
         finally:  # a read that still runs must not find its descriptor given to another file
             reading.add_done_callback(lambda _: os.close(fd))
-
-    def _begin(self, act: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
-        return asyncio.get_running_loop().run_in_executor(self._pool, act, *args)
-
-    async def _in_thread(self, act: Callable[[*Ts], T], *args: *Ts) -> T:
-        return await _settled(self._begin(act, *args))
-
-
-async def _settled(future: asyncio.Future[T]) -> T:
-    """Return the result of ``future``; a cancelled waiter leaves it running, as its thread does."""
-    await asyncio.wait({future})
-    return future.result()
 
 
 def _cancelled_by_caller() -> bool:

@@ -11,10 +11,11 @@ from common.errors import BadInput
 from common.ids import digest
 from common.units import CHUNK
 from common.wire import hansa_node_pb2 as pb
+from common.wire.threads import begin, settled
 from coordinator.ports.link import LinkEvents
 from coordinator.rpc.convert import text
 from coordinator.rpc.limits import LinkLimits
-from coordinator.rpc.pace import Pace, begin, settled
+from coordinator.rpc.pace import Pace
 from coordinator.rpc.peer import Peer
 
 if TYPE_CHECKING:

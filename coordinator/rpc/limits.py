@@ -11,8 +11,8 @@ from common.units import GIB, KIB, MIB, Bytes, Seconds
 class LinkLimits:
     """Passed in once; tests pass smaller ones."""
 
-    keepalive_s: Seconds = Seconds(20)  # an idle connection is pinged; a dead peer is noticed within this …
-    keepalive_timeout_s: Seconds = Seconds(10)  # … and this
+    keepalive_s: Seconds = Seconds(15)  # an idle connection is pinged; a dead peer is noticed within this …
+    keepalive_timeout_s: Seconds = Seconds(15)  # … and this; a slow link's full buffers delay the answer
     handshake_s: Seconds = Seconds(15)  # TLS must be done by then: half-open sockets are cut
     hello_s: Seconds = Seconds(10)  # the first event on Connect
     stall_s: Seconds = Seconds(60)  # no chunk in or out for so long ends a transfer

@@ -1,37 +1,12 @@
-"""Threads and time-outs of a transfer."""
+"""Time-outs of a transfer."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from concurrent.futures import Executor
 from types import TracebackType
-from typing import TypeVar, TypeVarTuple
 
 from common.errors import LeaseLost
 from coordinator.rpc.limits import LinkLimits
-
-T = TypeVar("T")
-Ts = TypeVarTuple("Ts")
-
-
-async def in_thread(pool: Executor, act: Callable[[*Ts], T], *args: *Ts) -> T:
-    """Return what ``act`` returns, run by ``pool``."""
-    return await settled(begin(pool, act, *args))
-
-
-def begin(pool: Executor, act: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
-    """Start ``act`` in ``pool``."""
-    return asyncio.get_running_loop().run_in_executor(pool, act, *args)
-
-
-async def settled(future: asyncio.Future[T]) -> T:
-    """Return the result of ``future`` without cancelling it when the waiter is cancelled.
-
-    A thread cannot be cancelled: a future that says it was would hide that it still works on the file.
-    """
-    await asyncio.wait({future})
-    return future.result()
 
 
 class Pace:

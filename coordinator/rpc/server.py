@@ -25,12 +25,12 @@ from common.wire import hansa_node_pb2 as pb
 from common.wire import methods
 from common.wire.memory import keep_chunks
 from common.wire.status import MAX_TEXT, status_of, trailers_of
+from common.wire.threads import in_thread
 from coordinator.ports.link import LinkEvents
 from coordinator.rpc.connect import EventStream
 from coordinator.rpc.download import Downloads
 from coordinator.rpc.hub import Hub
 from coordinator.rpc.limits import LinkLimits
-from coordinator.rpc.pace import in_thread
 from coordinator.rpc.peer import Peer, admit, check_expiry
 from coordinator.rpc.spool import Spool
 from coordinator.rpc.upload import Uploads, header_of
@@ -144,6 +144,8 @@ class LinkServer:
             except grpc.aio.AbortError:
                 raise
             except Exception:  # noqa: BLE001 - the outermost guard of a call: the node must not read our internals
+                if context.done():  # the node hung up while we wrote
+                    return None
                 _log.exception("node_call_failed", peer=context.peer())
                 await context.abort(grpc.StatusCode.INTERNAL, "internal error; the coordinator's log has more")
 
@@ -164,6 +166,7 @@ class LinkServer:
             if not task.done():  # the node hung up: gRPC cancelled us
                 task.cancel()
                 await asyncio.wait({task})
+                task.cancelled() or task.exception()  # nobody is left to tell
         if task.cancelled():
             raise why or Unreachable("a newer transfer of the same update took over", code="superseded")
         return task.result()
@@ -210,6 +213,7 @@ def _options(limits: LinkLimits) -> list[tuple[str, int]]:
         ("grpc.server_handshake_timeout_ms", int(limits.handshake_s * 1000)),
         ("grpc.keepalive_time_ms", int(limits.keepalive_s * 1000)),
         ("grpc.keepalive_timeout_ms", int(limits.keepalive_timeout_s * 1000)),
+        ("grpc.http2.ping_timeout_ms", int(limits.keepalive_timeout_s * 1000)),  # or a lost ping is waited for 60 s
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.http2.min_ping_interval_without_data_ms", int(limits.keepalive_s * 500)),

@@ -17,14 +17,14 @@ from common.failpoints import failpoint
 from common.ids import Digest, TaskId, digest
 from common.units import CHUNK, KIB, Bytes
 from common.wire import hansa_node_pb2 as pb
+from common.wire.threads import ChunkWriter, in_thread
 from coordinator.ports.link import LinkEvents, SpooledUpdate
 from coordinator.rpc.convert import task_of
 from coordinator.rpc.limits import LinkLimits
-from coordinator.rpc.pace import Pace, begin, in_thread, settled
+from coordinator.rpc.pace import Pace
 from coordinator.rpc.peer import Peer
 from coordinator.rpc.spool import Incoming, Spool
 
-GATHER = 8  # chunks that may wait for the thread
 _SMALL = Bytes(16 * KIB)  # a transfer may have one chunk for each of these, and a few more
 
 
@@ -123,25 +123,15 @@ class Uploads:
     async def _take(self, incoming: Incoming, chunks: AsyncIterator[bytes], mine: _Running, pace: Pace) -> None:
         left = incoming.size - incoming.offset
         allowed = 16 + left // _SMALL
-        gathered: list[bytes] = []
-        writing: asyncio.Future[None] | None = None
+        writer = ChunkWriter(self._pool, incoming.write)
         try:
             async for chunk in chunks:
                 mine.touched = pace.step(len(chunk))
                 left, allowed = left - len(chunk), allowed - 1
                 _check_chunk(chunk, left, allowed)
-                gathered.append(chunk)
-                if writing is None or writing.done() or len(gathered) >= GATHER:
-                    writing, gathered = await self._hand_over(incoming, gathered, writing), []
+                await writer.put(chunk)
         finally:  # also when the node is cut off: what has come need not come again
-            await settled(await self._hand_over(incoming, gathered, writing))
-
-    async def _hand_over(
-        self, incoming: Incoming, gathered: Sequence[bytes], writing: asyncio.Future[None] | None
-    ) -> asyncio.Future[None]:
-        if writing is not None:
-            await settled(writing)
-        return begin(self._pool, incoming.write, gathered)
+            await writer.flush()
 
     def _check_size(self, size: int) -> None:
         if not 0 < size <= self._limits.update_bytes:

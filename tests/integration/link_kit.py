@@ -167,7 +167,7 @@ async def open_kit(
     port: int = 0,
 ) -> Kit:
     clock, limits, desk = clock or SystemClock(), limits or LinkLimits(), desk or Desk()
-    keyring = open_keyring(folder / "keys", ["127.0.0.1", "localhost"], SystemClock().now())
+    keyring = open_keyring(folder / "keys", ["127.0.0.1"], SystemClock().now())
     store = make_store(str(folder / "coordinator.sqlite"))
     await store.acquire_epoch()
 
