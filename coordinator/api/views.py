@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from common.clock import iso
 from common.ids import FederationId
 from coordinator.api import schemas as s
+from coordinator.api import schemas_models as m
 from coordinator.domain.models import Alias, Deployment, ModelVersion
 from coordinator.domain.nodes import DatasetOffer, Node, NodeReport, NodeStatus
 from coordinator.domain.tenancy import ApiToken, Federation, Tenant
@@ -113,9 +114,9 @@ def _dataset(offer: DatasetOffer) -> s.DatasetOut:
     )
 
 
-def version(record: ModelVersion) -> s.ModelVersionOut:
+def version(record: ModelVersion) -> m.ModelVersionOut:
     """Return a model version."""
-    return s.ModelVersionOut(
+    return m.ModelVersionOut(
         tenant=record.tenant,
         model=record.model,
         version=record.version,
@@ -130,9 +131,9 @@ def version(record: ModelVersion) -> s.ModelVersionOut:
     )
 
 
-def alias(record: Alias) -> s.AliasOut:
+def alias(record: Alias) -> m.AliasOut:
     """Return an alias."""
-    return s.AliasOut(
+    return m.AliasOut(
         name=record.name,
         version=record.version,
         generation=record.generation,
@@ -141,9 +142,9 @@ def alias(record: Alias) -> s.AliasOut:
     )
 
 
-def deployment(record: Deployment, node_name: str) -> s.DeploymentOut:
+def deployment(record: Deployment, node_name: str) -> m.DeploymentOut:
     """Return a deployment."""
-    return s.DeploymentOut(
+    return m.DeploymentOut(
         tenant=record.tenant,
         model=record.model,
         version=record.version,

@@ -14,6 +14,7 @@ from common.errors import BadInput, Conflict, NotFound
 from common.ids import TenantId
 from coordinator.api import resources, views
 from coordinator.api import schemas as s
+from coordinator.api import schemas_models as m
 from coordinator.api.caller import Authenticated, Caller
 from coordinator.api.pages import Paging, cut
 from coordinator.api.routes.parts import AliasPath, ModelPath, TenantPath, router
@@ -25,7 +26,7 @@ ROUTER = router("models")
 
 
 @ROUTER.get("/models", operation_id="models_list")
-async def list_(caller: Authenticated, paging: Paging) -> s.Page[s.ModelSummaryOut]:
+async def list_(caller: Authenticated, paging: Paging) -> s.Page[m.ModelSummaryOut]:
     """List the models of your tenant and your federations."""
     grouped: dict[tuple[TenantId, str], list[ModelVersion]] = defaultdict(list)
     for record in await _seen_versions(caller):
@@ -35,7 +36,7 @@ async def list_(caller: Authenticated, paging: Paging) -> s.Page[s.ModelSummaryO
 
 
 @ROUTER.get("/models/{tenant}/{model}", operation_id="models_get")
-async def get(tenant: TenantPath, model: ModelPath, caller: Authenticated) -> s.ModelOut:
+async def get(tenant: TenantPath, model: ModelPath, caller: Authenticated) -> m.ModelOut:
     """Return a model: the versions you may see, newest first, and the aliases that name them."""
     seen = await _seen_versions(caller, TenantId(tenant), model)
     if not seen:
@@ -43,7 +44,7 @@ async def get(tenant: TenantPath, model: ModelPath, caller: Authenticated) -> s.
     numbers = {v.version for v in seen}
     aliases = await caller.services.store.read(lambda tx: list(tx.models.aliases(TenantId(tenant), model)))
     newest_first = sorted(seen, key=lambda v: -v.version)
-    return s.ModelOut(
+    return m.ModelOut(
         tenant=tenant,
         model=model,
         versions=[views.version(v) for v in newest_first],
@@ -63,7 +64,7 @@ async def import_(
     format_: Annotated[Literal["onnx", "safetensors"], Query(alias="format")],
     request: Request,
     caller: Authenticated,
-) -> s.ModelVersionOut:
+) -> m.ModelVersionOut:
     """Take in a model that was trained elsewhere, as the next version."""
     caller.require("model::import", resources.tenant(tenant))
     services = caller.services
@@ -79,8 +80,8 @@ async def import_(
 
 @ROUTER.put("/models/{tenant}/{model}/aliases/{alias}", operation_id="aliases_move")
 async def move_alias(
-    tenant: TenantPath, model: ModelPath, alias: AliasPath, body: s.AliasIn, caller: Authenticated, response: Response
-) -> s.AliasOut:
+    tenant: TenantPath, model: ModelPath, alias: AliasPath, body: m.AliasIn, caller: Authenticated, response: Response
+) -> m.AliasOut:
     """Move a name to a version, if it has not moved since you looked."""
     caller.require("model::move_alias", resources.model(tenant, model))
     owner, now = TenantId(tenant), caller.services.clock.now()
@@ -101,7 +102,7 @@ async def move_alias(
 
 
 @ROUTER.get("/deployments", operation_id="deployments_list")
-async def deployments(caller: Authenticated, paging: Paging) -> s.Page[s.DeploymentOut]:
+async def deployments(caller: Authenticated, paging: Paging) -> s.Page[m.DeploymentOut]:
     """List what your nodes, and the nodes that have your models, should serve, and what they last said."""
     every = await caller.services.store.read(lambda tx: list(tx.models.deployments()))
     nodes = await _nodes(caller)
@@ -135,9 +136,9 @@ async def _seen_versions(
     return caller.seen("model::read", found, lambda v: resources.version(v, sharing))
 
 
-def _summary(versions: list[ModelVersion]) -> s.ModelSummaryOut:
+def _summary(versions: list[ModelVersion]) -> m.ModelSummaryOut:
     latest = max(versions, key=lambda v: v.version)
-    return s.ModelSummaryOut(
+    return m.ModelSummaryOut(
         tenant=latest.tenant, model=latest.model, versions=len(versions), latest=views.version(latest)
     )
 

@@ -10,7 +10,7 @@ from common.errors import NotFound
 from common.ids import Digest, NodeId, TenantId
 from common.manifest import MAX_MANIFEST, read_unverified
 from coordinator.api import resources, streams, views
-from coordinator.api import schemas as s
+from coordinator.api import schemas_models as m
 from coordinator.api.caller import Authenticated, Caller
 from coordinator.api.routes.parts import DigestPath, ModelPath, TenantPath, VersionPath, router
 from coordinator.domain.models import ModelVersion
@@ -27,7 +27,7 @@ Range = Annotated[str | None, Header(alias="Range", max_length=100)]
 @ROUTER.get(_VERSION, operation_id="versions_get")
 async def get(
     tenant: TenantPath, model: ModelPath, version: VersionPath, caller: Authenticated, response: Response
-) -> s.ModelVersionOut:
+) -> m.ModelVersionOut:
     """Return the record of a version."""
     record, _ = await _readable(tenant, model, version, caller)
     response.headers["ETag"] = f'"{record.manifest}"'
@@ -93,15 +93,15 @@ async def deploy(
     model: ModelPath,
     version: VersionPath,
     caller: Authenticated,
-    body: s.DeployIn | None = None,
-) -> s.DeploymentsOut:
+    body: m.DeployIn | None = None,
+) -> m.DeploymentsOut:
     """Want the version served at nodes; without a list, where it belongs: its job's nodes, or all of yours."""
     record, thing = await _readable(tenant, model, version, caller)
     nodes = await _targets(body.nodes if body else None, record, thing, caller)
     made = await caller.services.deployments.deploy(record.tenant, record.model, record.version, nodes)
     every = await caller.services.store.read(lambda tx: {d.node: tx.nodes.get(d.node) for d in made})
     names = {id_: node.name if node else "" for id_, node in every.items()}
-    return s.DeploymentsOut(items=[views.deployment(d, names[d.node]) for d in made])
+    return m.DeploymentsOut(items=[views.deployment(d, names[d.node]) for d in made])
 
 
 async def _targets(

@@ -2,41 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import base64
-import json
 from dataclasses import replace
 
-import httpx
 import pytest
-import uvicorn
 
 from common.crypto.keys import new_p256
 from common.crypto.x509 import make_csr, read_node_cert
-from coordinator.api.settings import ApiSettings
-from coordinator.domain.jobs import JobEvent, advance
 from coordinator.domain.nodes import NodeStatus
-from tests.unit.api.world import EAST, HEARTS, JOB, NORTH, NORTH_NODE, NORTH_PRIVATE, SOUTH_NODE, furnish, open_world
-
-API = "/api/v1"
-V2 = f"{API}/models/north/heart/versions/2"
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    return furnish(tmp_path_factory.mktemp("api") / "template")
-
-
-@pytest.fixture
-async def world(template, tmp_path):
-    settings = ApiSettings(public_url="https://hub.test", heartbeat=0.05, joins_per_minute=1000)
-    async with open_world(template, tmp_path / "world", settings) as opened:
-        yield opened
-
-
-def ok(answer: httpx.Response, status: int = 200) -> dict:
-    assert answer.status_code == status, answer.text
-    return answer.json()
+from tests.integration.api.kit import API, ok
+from tests.unit.api.world import EAST, HEARTS, JOB, NORTH, NORTH_NODE, NORTH_PRIVATE, SOUTH_NODE
 
 
 async def test_a_new_organisation_comes_in_and_its_node_joins(world):
@@ -234,173 +208,12 @@ async def test_jobs_are_filtered_by_state(world):
         ok(await north.get(f"{API}/jobs?state=sleeping"), 422)
 
 
-async def test_an_alias_moves_only_from_where_it_was_seen(world):
-    path = f"{API}/models/north/heart/aliases/best"
-    async with world.client("scientist") as north:
-        moved = await north.put(path, json={"version": 1, "expected_generation": 0})
-        assert (ok(moved)["generation"], moved.headers["etag"]) == (1, '"1"')
-        assert ok(await north.put(path, json={"version": 2, "expected_generation": 0}), 409)["code"] == "conflict"
-        assert ok(await north.put(path, json={"version": 2, "expected_generation": 1}))["generation"] == 2
-        ok(await north.put(path, json={"version": 9, "expected_generation": 2}), 404)
-        aliases = {a["name"]: a["version"] for a in ok(await north.get(f"{API}/models/north/heart"))["aliases"]}
-        assert aliases == {"best": 2, "latest": 1}
-
-
-async def test_objects_are_sent_whole_in_ranges_or_not_at_all(world):
-    async with world.client("scientist") as north:
-        record = await north.get(V2)
-        envelope = await north.get(f"{V2}/manifest")
-        assert envelope.headers["etag"] == record.headers["etag"] == f'"{record.json()["manifest"]}"'
-        assert len(envelope.content) == record.json()["manifest_size"]
-        weights = json.loads(base64.b64decode(envelope.json()["payload"]))["blobs"]["weights"]
-        url = f"{V2}/blobs/{weights['digest']}"
-        whole = await north.get(url)
-        size = weights["size"]
-        assert (whole.status_code, len(whole.content)) == (200, size)
-        tag = {"If-None-Match": whole.headers["etag"]}
-        assert (await north.get(url, headers=tag)).status_code == 304
-        assert (
-            await north.get(f"{V2}/manifest", headers={"If-None-Match": envelope.headers["etag"]})
-        ).status_code == 304
-        for asked, start, end in (
-            ("bytes=0-0", 0, 1),
-            ("bytes=5-", 5, size),
-            ("bytes=-4", size - 4, size),
-            ("bytes=2-999999", 2, size),
-        ):
-            part = await north.get(url, headers={"Range": asked})
-            assert (part.status_code, part.content) == (206, whole.content[start:end])
-            assert part.headers["content-range"] == f"bytes {start}-{end - 1}/{size}"
-        for asked in (f"bytes={size}-", "bytes=-0"):
-            outside = await north.get(url, headers={"Range": asked})
-            assert ok(outside, 416)["code"] == "range_not_satisfiable"
-            assert outside.headers["content-range"] == f"bytes */{size}"
-        for odd in ("bytes=5-2", "bytes=-", "lines=1-2", "bytes=0-1,3-4", "bytes=a-b"):
-            assert (await north.get(url, headers={"Range": odd})).status_code == 200
-        ok(
-            await north.get(f"{V2}/blobs/{record.json()['manifest']}"), 404
-        )  # a blob of the tenant, but none of the version
-
-
-async def test_a_version_is_deployed_where_its_deployer_may(world):
-    async with world.client("scientist") as north, world.client("partner") as south:
-        ok(await south.post(f"{V2}:deploy", json={"nodes": [NORTH_NODE]}), 403)
-        ok(await south.post(f"{V2}:deploy", json={"nodes": [NORTH_PRIVATE]}), 404)
-        ok(await north.post(f"{V2}:deploy", json={"nodes": ["node_" + "z" * 16]}), 404)
-        ok(await north.post(f"{V2}:deploy", json={"nodes": ["ward"]}), 422)
-        (made,) = ok(await south.post(f"{V2}:deploy", json={"nodes": [SOUTH_NODE]}))["items"]
-        assert (made["node"], made["node_name"], made["state"], made["wanted"]) == (
-            SOUTH_NODE,
-            "clinic",
-            "pending",
-            True,
-        )
-        ok(await north.post(f"{V2}:deploy", json={"nodes": [NORTH_NODE, SOUTH_NODE]}))
-        assert {d["node"] for d in ok(await north.get(f"{API}/deployments"))["items"]} == {NORTH_NODE, SOUTH_NODE}
-        assert {d["node"] for d in ok(await south.get(f"{API}/deployments"))["items"]} == {SOUTH_NODE}
-        assert ok(await north.post(f"{API}/models/north/heart/versions/1:deploy"), 400)["code"] == "bad_input"
-
-
-async def test_a_model_is_imported_and_named(world):
-    binary = {"Content-Type": "application/octet-stream"}
-    content = (world.folder / "model.safetensors").read_bytes()
-    async with world.client("scientist") as north:
-        url = f"{API}/models/north/lung:import?format=safetensors"
-        assert ok(await north.post(url, content=content, headers=binary), 201)["version"] == 1
-        assert ok(await north.post(url, content=content, headers=binary), 201)["version"] == 2
-        names = [(m["model"], m["versions"]) for m in ok(await north.get(f"{API}/models"))["items"]]
-        assert names == [("heart", 2), ("lung", 2)]
-    async with world.client("partner") as south:
-        ok(await south.get(f"{API}/models/north/lung"), 404)
-    assert list(world.services.blobs.work_dir().iterdir()) == []
-
-
 async def test_ready_means_that_the_store_answers(world):
     async with world.client() as nobody:
         assert ok(await nobody.get("/readyz"))["store"] == "ok"
         await world.store.close()
         assert (await nobody.get("/healthz")).status_code == 200
         assert (await nobody.get("/readyz")).status_code == 503
-
-
-class Server:
-    """The application behind uvicorn on loopback."""
-
-    def __init__(self, world, settings):
-        self._client = world.client("scientist", settings=settings)
-        app = self._client._transport.app
-        self._server = uvicorn.Server(
-            uvicorn.Config(app, host="127.0.0.1", port=0, log_level="warning", lifespan="off", ws="none")
-        )
-
-    async def __aenter__(self):
-        self._task = asyncio.create_task(self._server.serve())
-        while not self._server.started and not self._task.done():
-            await asyncio.sleep(0.005)
-        port = self._server.servers[0].sockets[0].getsockname()[1]
-        return httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=self._client.headers, timeout=10)
-
-    async def __aexit__(self, *_):
-        await self._client.aclose()
-        self._server.should_exit = True
-        await self._task
-
-
-async def events(lines):
-    """Yield (id, event, data), and None for a comment."""
-    fields = {}
-    async for line in lines:
-        if line.startswith(":"):
-            yield None
-        elif line:
-            name, _, value = line.partition(": ")
-            fields[name] = value
-        elif "id" in fields:
-            yield int(fields["id"]), fields["event"], json.loads(fields["data"])
-            fields = {}
-
-
-async def finish(world):
-    def work(tx):
-        job = tx.jobs.get(JOB)
-        tx.jobs.put(replace(job, state=advance(job.state, JobEvent.CANCELLED)))
-
-    world.services.feed.note(JOB, "job_cancelled", by="test")
-    await world.services.feed.commit(JOB, work)
-
-
-@pytest.mark.integration
-async def test_a_job_is_followed_live_from_where_the_reader_left_off(world):
-    accept = {"Accept": "text/event-stream"}
-    async with Server(world, world.settings) as client, client:
-        async with client.stream("GET", f"{API}/jobs/{JOB}/events", headers=accept) as stream:
-            assert stream.headers["content-type"].startswith("text/event-stream")
-            reader = events(stream.aiter_lines())
-            history = [await anext(reader) for _ in range(3)]
-            first = history[0][0]
-            assert [e[0] for e in history] == [first, first + 1, first + 2]
-            assert history[0][1:] == ("round_aggregated", history[0][2])
-            assert history[0][2]["facts"] == {"round": 0, "loss": None}
-            assert await anext(reader) is None  # a heartbeat while nothing happens
-            world.services.feed.note(JOB, "round_aggregated", round=3)
-            await world.services.feed.commit(JOB)
-            live = await anext(e async for e in reader if e)
-            assert (live[0], live[2]["facts"]) == (first + 3, {"round": 3})
-        resumed = accept | {"Last-Event-ID": str(first + 1)}
-        async with client.stream("GET", f"{API}/jobs/{JOB}/events", headers=resumed) as stream:
-            reader = events(stream.aiter_lines())
-            assert [(await anext(reader))[0] for _ in range(2)] == [first + 2, first + 3]
-            await finish(world)
-            rest = [e async for e in reader if e]
-        assert [e[1] for e in rest] == ["job_cancelled"]  # and the stream has ended by itself
-
-
-@pytest.mark.integration
-async def test_an_event_stream_ends_after_a_while_so_that_its_reader_is_judged_anew(world):
-    url, headers = f"{API}/jobs/{JOB}/events", {"Accept": "text/event-stream"}
-    async with Server(world, replace(world.settings, stream=0.0)) as client, client:
-        answer = await client.get(url, headers=headers)
-    assert answer.text == "retry: 1000\n\n"
 
 
 async def test_the_federation_hears_of_no_foreign_tenants(world):
