@@ -221,7 +221,13 @@ class S3Blobs:
 def _client(settings: S3Settings) -> Minio:
     pool = urllib3.PoolManager(
         timeout=urllib3.Timeout(connect=settings.connect_s, read=settings.read_s),
-        retries=urllib3.Retry(total=_ATTEMPTS, backoff_factor=0.2, status_forcelist=[500, 502, 503, 504]),
+        # Our own pauses, 3 s in all: a starting MinIO asks for a minute (Retry-After), an unseen wait.
+        retries=urllib3.Retry(
+            total=4,
+            backoff_factor=0.2,
+            status_forcelist=[500, 502, 503, 504],
+            respect_retry_after_header=False,
+        ),
         maxsize=8,
         ca_certs=None if settings.ca_file is None else str(settings.ca_file),
     )

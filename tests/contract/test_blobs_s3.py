@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import os
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -15,7 +19,7 @@ from coordinator.adapters.blobs import make_blobs
 from coordinator.adapters.blobs_cache import GRACE_S, BlobCache
 from coordinator.adapters.blobs_dir import DirectoryBlobs
 from coordinator.adapters.blobs_s3 import S3Blobs
-from tests.servers.fixtures import S3Server
+from tests.servers.fixtures import S3Server, private_minio
 from tests.servers.process import free_port
 
 NORTH = TenantId("north")
@@ -128,3 +132,64 @@ def test_the_address_carries_what_the_bucket_needs(moto_server: S3Server, tmp_pa
     store = make_blobs(moto_server.address() + "?region=eu-west-1", cache_dir=tmp_path, cache_bytes=5)
     assert isinstance(store, S3Blobs)
     assert (store._settings.region, store._settings.secure, store._settings.cache_bytes) == ("eu-west-1", False, 5)
+
+
+class Sick(BaseHTTPRequestHandler):
+    """A server that has the bucket but fails at every object."""
+
+    def answer(self) -> None:
+        self.server.asked.append(self.command)  # type: ignore[attr-defined]
+        self.rfile.read(int(self.headers.get("content-length") or 0))
+        is_bucket = self.path.split("?")[0].count("/") == 1
+        body = b"" if self.command == "HEAD" else LOCATION
+        self.send_response(200 if is_bucket else 503)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Retry-After", "60")
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = answer  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+LOCATION = b'<LocationConstraint xmlns="http://s3.amazonaws.com/doc/2006-03-01/"></LocationConstraint>'
+
+
+async def test_a_server_that_keeps_failing_is_given_up_on(tmp_path: Path):
+    with ThreadingHTTPServer(("127.0.0.1", 0), Sick) as server:
+        server.asked = []  # type: ignore[attr-defined]
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            blobs = make_blobs(f"s3+http://k:s@127.0.0.1:{server.server_port}/bucket", cache_dir=tmp_path)
+            with pytest.raises(Unreachable, match=f"bucket bucket at 127.0.0.1:{server.server_port}") as caught:
+                await blobs.put_bytes(NORTH, b"abc")
+            assert caught.value.retryable
+            assert 2 <= server.asked.count("PUT") <= 6  # type: ignore[attr-defined]
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+async def test_a_server_killed_in_an_upload_shows_nothing_of_it(tmp_path: Path):
+    """A real MinIO of its own, killed while the parts go up, then started again on the same data."""
+    data = os.urandom(64 * 2**20)
+    with private_minio(tmp_path / "data", tmp_path / "log") as (server, child):
+        blobs = make_blobs(server.address("killed"), cache_dir=tmp_path / "cache")
+        kept = await blobs.put_bytes(NORTH, b"abc")
+        (blobs.work_dir() / "upload").write_bytes(data)
+        digest = Digest(hashlib.sha256(data).hexdigest())
+        upload = asyncio.create_task(blobs.put_file(NORTH, blobs.work_dir() / "upload", digest))
+        while not any((tmp_path / "data" / ".minio.sys" / "multipart").rglob("xl.meta")):
+            await asyncio.sleep(0.001)
+        child.kill()
+        with pytest.raises(Unreachable):
+            await upload
+    with private_minio(tmp_path / "data", tmp_path / "log", server) as (server, _):
+        blobs = make_blobs(server.address("killed"), cache_dir=tmp_path / "cache")
+        assert [found async for found in blobs.list(NORTH)] == [kept]
+        assert not await blobs.exists(NORTH, digest)
+        await blobs.put_file(NORTH, blobs.work_dir() / "upload", digest)  # it was not taken away
+        assert (await blobs.open(NORTH, digest)).read_bytes() == data

@@ -10,8 +10,10 @@ import signal
 import subprocess
 import sys
 import tempfile
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -100,29 +102,42 @@ def postgres_url(postgres_server: PostgresServer) -> str:
     return postgres_server.new_database()
 
 
-@pytest.fixture(scope="session")
-def minio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+@contextmanager
+def private_minio(
+    data: Path, log: Path, again: S3Server | None = None
+) -> Iterator[tuple[S3Server, subprocess.Popen[bytes]]]:
+    """Run a MinIO on ``data``, on the port and with the keys of ``again`` if it ran there before."""
     binary = _need(minio_binary)
-    home = tmp_path_factory.mktemp("minio")
-    server = S3Server(free_port(), "hansa-tests", secrets.token_hex(16))
+    server = again or S3Server(free_port(), "hansa-tests", secrets.token_hex(16))
     env = {
-        "HOME": str(home),
+        "HOME": str(log.parent),
         "PATH": os.environ.get("PATH", ""),
         "MINIO_ROOT_USER": server.access_key,
         "MINIO_ROOT_PASSWORD": server.secret_key,
     }
     listen = ["--address", f"127.0.0.1:{server.port}", "--console-address", f"127.0.0.1:{free_port()}"]
-    command = [binary, "server", home / "data", *listen, "--quiet"]
-    with running(command, log=home / "log", ready=lambda: _minio_ready(server.port), env=env):
+    command = [binary, "server", data, *listen, "--quiet"]
+    with running(command, log=log, ready=lambda: _minio_ready(server.port), env=env) as child:
+        yield server, child
+
+
+@pytest.fixture(scope="session")
+def minio_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    home = tmp_path_factory.mktemp("minio")
+    with private_minio(home / "data", home / "log") as (server, _):
         yield server
 
 
 def _minio_ready(port: int) -> bool:
+    """Whether it serves S3: its health page answers earlier, while buckets still get 503."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/minio/health/ready", timeout=2) as answer:
-            return answer.status == 200
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=2).close()
+    except urllib.error.HTTPError as refusal:
+        with refusal:
+            return refusal.code == 403  # AccessDenied: we showed no key
     except OSError:
-        return False
+        pass
+    return False
 
 
 @pytest.fixture(scope="session")
