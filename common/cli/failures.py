@@ -25,6 +25,7 @@ _BY_CODE = {
     "policy_denied": REFUSED,
     "too_few_nodes": REFUSED,
     "cannot_be_placed": REFUSED,
+    "not_placeable": REFUSED,
     "missing_imports": REFUSED,
     "refused": REFUSED,
     "budget_exhausted": BUDGET,

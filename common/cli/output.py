@@ -32,6 +32,8 @@ def cell(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{cell(key)} {cell(item)}" for key, item in value.items()) or "-"
     if isinstance(value, (list, tuple)):
         return ", ".join(cell(item) for item in value) or "-"
     return clean(str(value)).replace("\n", " ").replace("\t", " ")

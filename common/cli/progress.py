@@ -11,8 +11,7 @@ from dataclasses import dataclass, field, replace
 from common.cli.output import cell
 from common.client.records import FINAL_STATES, Job, JobEvent
 
-_LOSSES = ("loss", "eval_loss", "eval-loss", "evaluate-loss", "val_loss", "train_loss", "train-loss")
-_METRIC_FACTS = ("metrics", "evaluate", "train")
+_LOSSES = ("loss", "eval_loss", "eval-loss", "val_loss", "train_loss", "train-loss")  # the customary names, first
 _QUIET = frozenset({"sentence", "round", "rounds", "why", "fold_s"})
 _ANSWERS = frozenset({"update_received", "update_dropped", "node_failed"})
 _CLOSES = frozenset({"roster_fixed", "round_aggregated", "evaluated", "round_finished", "job_resumed"})
@@ -42,29 +41,31 @@ def started(job: Job) -> Progress:
 def fold(progress: Progress, entry: JobEvent) -> Progress:
     """Return ``progress`` after one more line of the log."""
     event, facts = entry["event"], entry["facts"]
-    found = _numbers(facts)
-    loss = loss_in(found)
+    metrics = {**progress.metrics, **_numbers(event, facts)}
     return replace(
         progress,
         state=_state(event, facts, progress.state),
         note=_note(event, facts, progress.note),
         round=max(progress.round, _whole(facts.get("round"))),
         rounds=_whole(facts.get("rounds")) or progress.rounds,
-        loss=progress.loss if loss is None else loss,
+        loss=loss_in(metrics),
         waiting_for=_waited(event, facts, progress.waiting_for),
         dropped=progress.dropped + (event == "update_dropped"),
-        metrics={**progress.metrics, **found},
+        metrics=metrics,
     )
 
 
 def loss_in(metrics: Mapping[str, float]) -> float | None:
-    """Return the loss among ``metrics``, preferring one measured on data not trained on."""
-    plain = {name.rpartition(".")[2]: value for name, value in metrics.items() if not name.startswith("evaluate.")}
-    plain |= {name.removeprefix("evaluate."): value for name, value in metrics.items() if name.startswith("evaluate.")}
-    for name in _LOSSES:
-        if name in plain:
-            return plain[name]
-    return next((value for name, value in sorted(metrics.items()) if "loss" in name), None)
+    """Return the loss among ``metrics``, preferring one measured by evaluation over one of training."""
+    parts: tuple[dict[str, float], dict[str, float]] = ({}, {})
+    for name, value in metrics.items():
+        if "loss" in name.lower():
+            parts[name.startswith("train.") or "train" in name.lower()][name.rpartition(".")[2]] = value
+    for part in parts:
+        for name in (*_LOSSES, *sorted(part)):
+            if name in part:
+                return part[name]
+    return None
 
 
 def in_line(progress: Progress, elapsed: float) -> str:
@@ -94,21 +95,23 @@ def in_words(entry: JobEvent) -> str:
     """Return one line of the log as people read it."""
     facts = entry["facts"]
     told = [str(facts["sentence"])] if facts.get("sentence") else []
-    told += [f"{name}={_short(value)}" for name, value in facts.items() if name not in _QUIET]
+    told += [
+        f"{name}={_short(value)}" for name, value in facts.items() if name not in _QUIET and value not in ("", None)
+    ]
     head = entry["event"].replace("_", " ")
     if _whole(facts.get("round")):
         head += f" {facts['round']}" + (f"/{facts['rounds']}" if facts.get("rounds") else "")
     return "  ".join([entry["at"][11:19], head, *(cell(text) for text in told)])
 
 
-def _numbers(facts: Mapping[str, object]) -> dict[str, float]:
+def _numbers(event: str, facts: Mapping[str, object]) -> dict[str, float]:
+    """Return an entry's metrics, named by who measured them."""
+    whole = "train" if event == "round_aggregated" else "evaluate"
     found: dict[str, float] = {}
-    for name in reversed(_METRIC_FACTS):
-        table = facts.get(name)
-        if isinstance(table, dict):
-            found |= {str(k): float(v) for k, v in table.items() if isinstance(v, (int, float))}
-    if isinstance(loss := facts.get("loss"), (int, float)):
-        found["loss"] = float(loss)
+    for fact, part in (("metrics", whole), ("train", "train"), ("evaluate", "evaluate")):
+        table = facts.get(fact)
+        if isinstance(table, dict) and event != "job_succeeded":
+            found |= {f"{part}.{k}": float(v) for k, v in table.items() if isinstance(v, (int, float))}
     return found
 
 
@@ -143,7 +146,5 @@ def _whole(value: object) -> int:
 
 
 def _short(value: object) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{k} {_short(v)}" for k, v in value.items()) + "}"
-    text = cell(value)
+    text = f"{{{cell(value)}}}" if isinstance(value, dict) else cell(value)
     return text if len(text) <= 80 else text[:77] + "…"

@@ -15,6 +15,8 @@ from common.client import Client
 from common.client.records import FINAL_STATES, Job, JobEvent
 from common.clock import Clock, SystemClock
 
+_ROUTINE = frozenset({"round_started", "update_received"})  # so many that a pipe's reader would miss the rest
+
 
 class Detached(KeyboardInterrupt):
     """The person stopped watching; the job goes on."""
@@ -109,7 +111,7 @@ def _show(entry: JobEvent, out: Output, each: Callable[[JobEvent], None] | None)
         each(entry)
     elif out.as_json:
         out.line(entry)
-    elif not out.live:
+    elif not out.live and entry["event"] not in _ROUTINE:
         out.say(in_words(entry))
 
 

@@ -31,7 +31,7 @@ _FIELDS: list[Column] = [
     ("note", field("note")),
     ("reason", field("reason")),
     ("round", lambda row: f"{row['round']}/{row['rounds'] or '?'}"),
-    ("metrics", lambda row: row["metrics"] or None),
+    ("metrics", field("metrics")),
     ("nodes", lambda row: [entry["name"] for entry in _entries(row["roster"])]),
     ("model", field("model")),
     ("seed", field("seed")),

@@ -57,7 +57,7 @@ def show(model: Ref) -> None:
     columns: list[Column] = [
         ("VERSION", field("version")),
         ("ALIASES", lambda row: sorted(names.get(int(str(row["version"])), []))),
-        ("METRICS", lambda row: _metrics(row["metrics"])),
+        ("METRICS", field("metrics")),
         ("SERVABLE", field("servable")),
         ("JOB", field("job")),
         ("ROUND", field("round")),
@@ -84,7 +84,7 @@ def pull(
     else:
         for name in files:
             now.out.text(str(folder / name))
-    now.out.next(f"hansa model verify {folder} --key ID=HEX")
+    now.out.next(f"hansa model verify {folder}" + ("" if now.connection.keys else " --key ID=HEX"))
 
 
 @app.command()
@@ -171,8 +171,3 @@ def _own_tenant() -> str:
     if len(tenants) != 1:
         raise BadInput(f"your token speaks for {len(tenants)} tenants", next_step="say which with --tenant")
     return tenants[0]
-
-
-def _metrics(metrics: object) -> str:
-    pairs = metrics.items() if isinstance(metrics, dict) else ()
-    return "  ".join(f"{name}={value:.4g}" for name, value in pairs if isinstance(value, (int, float))) or "-"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -64,6 +65,8 @@ def revoke(node: Which, yes: Annotated[bool, typer.Option("--yes", "-y", help="D
     """Revoke a node for good: its certificate is refused from now on."""
     now = session()
     found = node_named(now.client, node)
+    if not yes and not sys.stdin.isatty():
+        raise typer.BadParameter("nobody is there to be asked; add --yes", param_hint="--yes")
     if not yes:
         typer.confirm(f"Revoke {found['name']} of {found['tenant']} for good?", abort=True, err=True)
     now.client.nodes.revoke(found["id"])

@@ -10,8 +10,7 @@ import json
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 from common.bundle import pack, read_bundle
@@ -69,39 +68,51 @@ class Raised:
         Raises:
             PlatformError: a step failed, or a process died.
         """
-        again = self.layout.whole
-        if not again:
+        if self.layout.whole:
+            self._start_coordinator()
+            for site in self.layout.sites:
+                self._start_agent(site)
+        else:
             prepare_folders(self.layout)
-        self._start_coordinator()
-        if not again:
+            self._start_coordinator()
             self._make_tenants()
-            with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-                list(pool.map(self._set_up_node, self.layout.sites))
+            self._make_nodes()
             self._write_context()
-        for site in self.layout.sites:
-            self.processes.start(
-                f"node {site.name}", ["node", "run", "--dir", str(site.agent)], site.root / "agent.log"
-            )
-        self.say(f"starting {len(self.layout.sites)} nodes …")
         self._until(self._all_online, "every node online")
-        if not again:
-            self.layout.seal(self.clock.now(), self.url)
+        self.layout.seal(self.clock.now(), self.url)
+        self.say(f"{len(self.layout.sites)} nodes are online")
+
+    def _make_nodes(self) -> None:
+        """Set the nodes up side by side; each agent is started as soon as its node is set up."""
+        with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+            futures = {pool.submit(self._set_up_node, site): site for site in self.layout.sites}
+            try:
+                for future in as_completed(futures):
+                    future.result()
+                    self._start_agent(futures[future])
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                self.processes.end_brief()
+                raise
+
+    def _start_agent(self, site: Site) -> None:
+        arguments = ["node", "run", "--dir", str(site.agent)]
+        self.processes.start(f"node {site.name}", arguments, site.root / "agent.log")
 
     def _start_coordinator(self) -> None:
         self.say("starting the coordinator …")
         folder = self.layout.coordinator
-        stated = folder / "coordinator.json"
-        with suppress(FileNotFoundError):
-            stated.unlink()  # of an earlier run: what is read below must be this run's
         # Its ports are the last ones again, so that the nodes find it.
         arguments = ["coordinator", "serve", "--dir", str(folder)]
-        self.processes.start("coordinator", arguments, self.layout.root / "coordinator.log")
-        self._until(lambda: self._answers(stated), "the coordinator")
+        process = self.processes.start("coordinator", arguments, self.layout.root / "coordinator.log")
+        self._until(lambda: self._answers(folder / "coordinator.json", process.running.pid), "the coordinator")
         self.say(f"coordinator at {self.url}")
 
-    def _answers(self, stated: Path) -> bool:
+    def _answers(self, stated: Path, pid: int) -> bool:
         try:
             row = json.loads(stated.read_text("utf-8"))
+            if row["pid"] != pid:
+                return False  # an earlier run's
             self.url = str(row["url"])
             with Client(self.url, "", self.ca) as client:
                 client.health()

@@ -124,10 +124,14 @@ class Processes:
                     next_step=f"read {process.log}",
                 )
 
-    def end(self, grace: float = GRACE_S) -> None:
-        """End all, the last started first: SIGTERM, then after ``grace`` seconds SIGKILL.  Idempotent."""
+    def end_brief(self) -> None:
+        """End the short commands that run now."""
         for running in tuple(self.brief):
             running.kill()
+
+    def end(self, grace: float = GRACE_S) -> None:
+        """End all, the last started first: SIGTERM, then after ``grace`` seconds SIGKILL.  Idempotent."""
+        self.end_brief()
         for process in reversed(self.started):
             if process.exit_code is None:
                 process.running.send_signal(signal.SIGTERM)

@@ -8,7 +8,8 @@ def entry(event, **facts):
 
 
 def test_the_line_has_round_loss_and_who_is_waited_for():
-    at = fold(Progress(state="running", rounds=4), entry("round_aggregated", round=2, metrics={"loss": 0.5}))
+    at = fold(Progress(state="running", rounds=4), entry("evaluated", round=2, metrics={"loss": 0.5}))
+    at = fold(at, entry("round_aggregated", round=2, metrics={"loss": 0.1}))
     at = fold(at, entry("round_started", round=2, kind="evaluate", nodes=["hungary", "vabeach", "cleveland"]))
     at = fold(at, entry("update_received", round=2, node="cleveland"))
     assert in_line(at, 7.4) == (
@@ -48,6 +49,7 @@ def test_a_loss_of_evaluation_wins_over_one_of_training():
     assert loss_in({"train.train-loss": 9.0, "evaluate.loss": 0.5}) == 0.5
     assert loss_in({"train_loss": 9.0}) == 9.0
     assert loss_in({"my_loss": 2.0}) == 2.0
+    assert loss_in({"train.loss": 9.0, "evaluate.my-loss": 2.0}) == 2.0
     assert loss_in({"accuracy": 1.0}) is None
 
 
