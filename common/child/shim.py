@@ -168,7 +168,8 @@ def cast_values(values: Raw, dtype: str) -> Array:
         # float64 cannot name the ends of int64: one step outside is as good as one step inside.
         low, high = values.dtype.type(limits.min), values.dtype.type(limits.max)
         rounded = np.rint(values)
-        inside = rounded.clip(low, high).astype(target)
+        with np.errstate(invalid="ignore"):
+            inside = rounded.clip(low, high).astype(target)
         values = np.where(rounded >= high, limits.max, np.where(rounded <= low, limits.min, inside))
     return array_of(_maker.block(np.asarray(values.astype(target))), None)
 
@@ -192,7 +193,9 @@ def _npy(block: Block) -> bytes:
 
 def _get_data(self: Array) -> bytes:
     block = self.__dict__.get(_BLOCK)
-    return _npy(block) if block is not None else self.__dict__[_DATA]
+    if block is not None:
+        return _npy(block)
+    return cast("bytes", self.__dict__[_DATA] if _DATA in self.__dict__ else self.__dict__["data"])  # made before us
 
 
 def _set_data(self: Array, data: bytes) -> None:
