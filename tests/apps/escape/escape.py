@@ -1,6 +1,6 @@
 """Probes that try to leave the sandbox; each returns what it got, or raises.  Answers in a ConfigRecord."""
 
-# ruff: noqa: PTH102, PTH123, PTH208
+# ruff: noqa: PTH208
 import ctypes
 import os
 import signal

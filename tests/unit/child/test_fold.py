@@ -63,7 +63,9 @@ class Recorder(VirtualNodes):
         return super().exchange(exchange)
 
 
-def run(strategy: Strategy, *, individual: bool = False, aggregation: str = "auto", rounds: int = 3) -> tuple[Any, Recorder]:
+def run(
+    strategy: Strategy, *, individual: bool = False, aggregation: str = "auto", rounds: int = 3
+) -> tuple[Any, Recorder]:
     nodes = Recorder(individual=individual)
     grid = Grid(nodes, 1, aggregation)
     # No element at the clients' fixed point of -1: there FedAdagrad divides rounding noise by itself.

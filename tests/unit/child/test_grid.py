@@ -179,7 +179,11 @@ def test_a_pulled_error_is_an_error_reply_and_comes_once() -> None:
     (message_id, *_) = grid.push_messages([Message(RecordDict({"m": MetricRecord({"x": 1})}), 10, "train")])
     (reply,) = grid.pull_messages([message_id])
     assert reply.has_error()
-    assert (reply.error.code, reply.error.reason, reply.metadata.reply_to_message_id) == (2, "the app raised", message_id)
+    assert (reply.error.code, reply.error.reason, reply.metadata.reply_to_message_id) == (
+        2,
+        "the app raised",
+        message_id,
+    )
     assert list(grid.pull_messages([message_id])) == []
 
 
@@ -205,7 +209,16 @@ def test_what_flower_makes_of_a_message_is_what_the_shim_makes() -> None:
     ours = shim.instruction(RecordDict(), run_id=7, message_id="", dst=5, kind="train", group_id="g", ttl=9.0)
     assert public.__dict__.keys() == ours.__dict__.keys()
     assert public.metadata.__dict__.keys() == ours.metadata.__dict__.keys()
-    for name in ("run_id", "src_node_id", "dst_node_id", "message_type", "group_id", "ttl", "delivered_at", "message_id"):
+    for name in (
+        "run_id",
+        "src_node_id",
+        "dst_node_id",
+        "message_type",
+        "group_id",
+        "ttl",
+        "delivered_at",
+        "message_id",
+    ):
         assert getattr(public.metadata, name) == getattr(ours.metadata, name), name
     assert set(RecordDict().__dict__) == set(shim.shell(RecordDict()).__dict__)
     assert {"aggregate_train", "aggregate_evaluate", "_check_and_log_replies"} <= set(dir(FedAvg))

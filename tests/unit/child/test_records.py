@@ -22,7 +22,20 @@ from safetensors.numpy import load
 from common.child import blocks, shim
 from common.child.records import SEALS, decode, encode
 
-DTYPES = ["float64", "float32", "float16", "int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8", "bool"]
+DTYPES = [
+    "float64",
+    "float32",
+    "float16",
+    "int64",
+    "int32",
+    "int16",
+    "int8",
+    "uint64",
+    "uint32",
+    "uint16",
+    "uint8",
+    "bool",
+]
 
 
 @pytest.fixture(autouse=True, params=[True, False], ids=["files", "memory"])
@@ -159,7 +172,11 @@ def test_two_tensors_of_one_name_are_refused() -> None:
 
 
 def test_bfloat16_goes_through_bit_by_bit() -> None:
-    state = {"w": torch.randn(300, 7).to(torch.bfloat16), "n": torch.tensor(3), "nan": torch.tensor([math.nan]).bfloat16()}
+    state = {
+        "w": torch.randn(300, 7).to(torch.bfloat16),
+        "n": torch.tensor(3),
+        "nan": torch.tensor([math.nan]).bfloat16(),
+    }
     record = ArrayRecord(state)
     assert record["w"].dtype == "bfloat16"
     assert record["w"].numpy().dtype == np.float32
@@ -179,9 +196,9 @@ def test_rounding_to_bfloat16_is_torchs(numbers: np.ndarray) -> None:
 
 def test_arrays_can_be_copied_and_sent_to_an_apps_own_workers() -> None:
     record = ArrayRecord([np.arange(4, dtype=np.float32)])
-    for twin in (copy.deepcopy(record["0"]), copy.copy(record["0"]), pickle.loads(pickle.dumps(record["0"]))):  # noqa: TID251
+    for twin in (copy.deepcopy(record["0"]), copy.copy(record["0"]), pickle.loads(pickle.dumps(record["0"]))):
         np.testing.assert_array_equal(twin.numpy(), np.arange(4))
-    assert b"common.child" not in pickle.dumps(record["0"])  # noqa: TID251 the worker does not have our modules
+    assert b"common.child" not in pickle.dumps(record["0"])
 
 
 def test_dead_arrays_do_not_pile_up_in_the_file_that_is_sent() -> None:
