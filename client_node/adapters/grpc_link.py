@@ -20,7 +20,7 @@ import grpc.aio
 from client_node.adapters.diagnosis import diagnose
 from client_node.adapters.grpc_channel import Channel, LinkOptions, translated
 from client_node.adapters.grpc_session import Session, open_session
-from client_node.adapters.grpc_transfer import Transfers
+from client_node.adapters.grpc_transfer import Transfers, cancelled_by_caller
 from client_node.ports.link import LinkClient
 from client_node.services.credentials import Credentials
 from common.clock import Clock
@@ -87,14 +87,18 @@ class GrpcLink:
 
     async def renew(self, csr: bytes) -> pb.RenewReply:
         """Ask for a new certificate; see the port."""
-        if self._session is None:
+        session = self._live()
+        if session is None:
             raise Unreachable("not connected to the coordinator")
         try:
-            reply: pb.RenewReply = await self._session.channel.renew(
-                pb.RenewRequest(csr=csr), timeout=self._options.call_s
-            )
+            with session.used() as channel:
+                reply: pb.RenewReply = await channel.renew(pb.RenewRequest(csr=csr), timeout=self._options.call_s)
         except grpc.aio.AioRpcError as error:
             raise translated(error) from error
+        except asyncio.CancelledError:
+            if cancelled_by_caller():
+                raise
+            raise Unreachable("the connection was closed meanwhile") from None
         return reply
 
     async def reconnect(self) -> None:

@@ -96,7 +96,7 @@ class Transfers:
                 failures += 1
             except asyncio.CancelledError:
                 # Closing a channel cancels its calls, and gRPC says so in the same way as our caller would.
-                if _cancelled_by_caller() or not self._lost(session):
+                if cancelled_by_caller() or not self._lost(session):
                     raise
             pause = min(self._options.longest_pause_s, self._options.first_pause_s * 2 ** min(failures, 16))
             await asyncio.sleep(pause * self._chance.uniform(0.5, 1.0))
@@ -157,7 +157,8 @@ class Transfers:
             reading.add_done_callback(lambda _: os.close(fd))
 
 
-def _cancelled_by_caller() -> bool:
+def cancelled_by_caller() -> bool:
+    """Say whether this task was cancelled, as against a call whose channel was closed: both raise CancelledError."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
