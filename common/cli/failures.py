@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from common.cli.output import clean
 from common.errors import AppFailed, PlatformError, PolicyDenied, TooFewNodes, Unreachable, VersionMismatch
 
 OK = 0
@@ -56,7 +57,7 @@ def in_words(error: PlatformError) -> str:
     if error.next_step:
         lines.append(f"  fix: {error.next_step}")
     lines.append(f" more: hansa explain {code_of(error)}")
-    return "\n".join(lines)
+    return clean("\n".join(lines))  # a detail may quote what a tenant wrote
 
 
 def in_json(error: PlatformError) -> str:

@@ -16,12 +16,13 @@ from datetime import datetime
 from typing import TextIO
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 Column = tuple[str, Callable[[Mapping[str, object]], object]]
 
 
 def clean(text: str) -> str:
     """Return ``text`` without what would move a terminal's cursor, retitle it, or reorder what is read."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", _COLOUR.sub("", text))
 
 
 def cell(value: object) -> str:

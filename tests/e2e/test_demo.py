@@ -90,19 +90,67 @@ def test_the_demo_leaves_no_process_behind(demonstrated):
     assert left_behind(demonstrated[0]) == []
 
 
-def test_up_starts_a_kept_platform_again_and_sigterm_ends_all_of_it(demonstrated):
+@pytest.fixture(scope="module")
+def up(demonstrated):
+    """The kept platform, started again; calls ``hansa`` in the name of Cleveland's steward."""
     folder = demonstrated[0]
     with subprocess.Popen([*HANSA, "up", "--json", "--dir", str(folder)], stdout=subprocess.PIPE, text=True) as running:
-        told = json.loads(running.stdout.readline())
-        environ = {**os.environ, "HANSA_CONTEXT": told["context"]}
-        nodes = subprocess.run(
-            [*HANSA, "nodes", "ls", "--json"], env=environ, capture_output=True, text=True, timeout=60
-        )
+        environ = {**os.environ, "HANSA_CONTEXT": json.loads(running.stdout.readline())["context"]}
+
+        def call(*argv):
+            done = subprocess.run([*HANSA, *map(str, argv)], env=environ, capture_output=True, text=True, timeout=120)
+            return done.returncode, done.stdout, done.stderr
+
+        yield call
         running.send_signal(signal.SIGTERM)
-        code = running.wait(30)
-    assert {row["name"]: row["online"] for row in json.loads(nodes.stdout)} == dict.fromkeys(HOSPITALS, True)
-    assert code == 130
+        assert running.wait(30) == 130
     assert left_behind(folder) == []
+    assert call("job", "ls")[0] == 5  # and now nobody is there
+
+
+def test_up_starts_a_kept_platform_again(up):
+    rows = json.loads(up("nodes", "ls", "--json")[1])
+    assert {row["name"]: row["online"] for row in rows} == dict.fromkeys(HOSPITALS, True)
+
+
+def test_the_demo_s_version_is_still_served_and_can_be_proved_offline(up, tmp_path):
+    code, _, err = up("model", "pull", "heart", tmp_path / "m")
+    assert code == 0, err
+    assert up("model", "verify", tmp_path / "m")[0] == 0
+    assert up("model", "verify", tmp_path / "m", "--key", "other=" + "00" * 32)[0] == 1
+    with (tmp_path / "m" / "weights.safetensors").open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\xff")
+    code, _, err = up("model", "verify", tmp_path / "m")
+    assert code == 1
+    assert "bad_signature" in err
+
+
+def test_a_job_is_planned_submitted_watched_and_becomes_the_next_version(up, demonstrated):
+    app = Path(__file__).parents[2] / "examples" / "heart"
+    assert up("job", "plan", app)[0] == 0
+    code, out, err = up("job", "submit", app, "-c", "num-server-rounds=2", "--watch", "--json")
+    assert code == 0, err
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [line["seq"] for line in lines[:-1]] == list(range(1, len(lines)))
+    assert lines[-1]["state"] == "succeeded"
+    versions = json.loads(up("model", "show", "heart", "--json")[1])["versions"]
+    assert max(v["version"] for v in versions) == demonstrated[1]["version"] + 1
+    assert "HANSA-RESULT" in up("job", "logs")[1]
+
+
+def test_an_app_nobody_approved_is_refused_at_every_node_with_code_3(up, tmp_path):
+    up("new", "stranger", "--into", tmp_path)
+    code, out, _ = up("job", "plan", tmp_path / "stranger", "--json")
+    assert code == 3
+    denials = {node["name"]: [d["code"] for d in node["denials"]] for node in json.loads(out)["nodes"]}
+    assert denials == {name: ["app_not_approved"] for name in HOSPITALS}
+    assert up("job", "submit", tmp_path / "stranger")[0] == 3
+
+
+def test_a_steward_cannot_make_tenants_nor_see_strangers(up):
+    assert up("tenant", "add", "mine")[0] == 3
+    assert up("tenant", "show", "hungary")[0] == 1
 
 
 def test_an_interrupted_demo_leaves_nothing(tmp_path):

@@ -20,6 +20,7 @@ from common.cli.local.layout import FEDERATION, Layout, default_app, plan_layout
 from common.cli.local.processes import Processes, child_environ
 from common.cli.output import Output
 from common.cli.session import session
+from common.errors import PlatformError
 from common.sandbox import available
 
 Nodes = Annotated[int, typer.Option(min=1, max=64, help="How many, each of its own tenant.")]
@@ -69,6 +70,10 @@ def demo(
         with _running(layout, now.out, sandbox) as raised:
             result = run_main_job(raised, now.out)
             pids = [process.running.pid for process in raised.processes.started]
+    except PlatformError as error:
+        if keep is None:
+            error.next_step = "hansa demo --keep DIR keeps the logs and everything else"
+        raise
     finally:
         if keep is None:
             shutil.rmtree(root, ignore_errors=True)

@@ -146,9 +146,9 @@ class Processes:
 
 
 def child_environ(extra: Mapping[str, str]) -> dict[str, str]:
-    """Return our environment without the caller's own coordinator, and with ``extra``."""
-    foreign = {"HANSA_URL", "HANSA_TOKEN", "HANSA_CA", "HANSA_CONTEXT"}
-    return {**{k: v for k, v in os.environ.items() if k not in foreign}, "PYTHONUNBUFFERED": "1", **extra}
+    """Return our environment without the caller's own settings of Hansa, and with ``extra``."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("HANSA_")}
+    return {**ours, "PYTHONUNBUFFERED": "1", **extra}
 
 
 def _shown(argument: str) -> str:

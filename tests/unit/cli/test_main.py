@@ -100,6 +100,13 @@ def test_a_failed_app_is_told_by_its_reason():
     assert failures.code_of(PolicyDenied("x", code="node_revoked")) == "node_revoked"
 
 
+def test_a_refusal_that_quotes_a_tenant_cannot_move_the_terminal_either(hub, hansa):
+    hub.on("GET", "/jobs", {"code": "conflict", "detail": "\x1b[31mred\x1b[0m \x1b]0;title\x07", "next_step": ""}, 409)
+    _, _, err = hansa("job", "ls")
+    assert err.startswith("error: red \N{REPLACEMENT CHARACTER}]0;title")
+    assert "\x1b" not in err
+
+
 def test_what_a_tenant_wrote_cannot_move_the_terminal(hub, hansa, job):
     hub.items("/jobs", [job(note="\x1b[2Jgone\x9b31m\u202e")])
     _, out, _ = hansa("job", "ls")
