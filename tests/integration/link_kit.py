@@ -248,5 +248,18 @@ async def serve_forever(folder: Path, port: int) -> None:
     await asyncio.Event().wait()
 
 
+async def move_file(place: NodeDir, address: str, way: str, path: Path, digest: str, size: int) -> None:
+    """A node as a process of its own: fetches or sends one file."""
+    async with Agent(place, address) as agent:
+        if way == "download":
+            await agent.link.download(pb.ContentRef(digest=digest, size=size), path)
+        else:
+            assert (await agent.link.upload(TASK, path, digest, size)).accepted
+
+
 if __name__ == "__main__":
-    asyncio.run(serve_forever(Path(sys.argv[1]), int(sys.argv[2])))
+    if sys.argv[1] == "node":
+        _, _, folder, link, direction, file, sha, length = sys.argv
+        asyncio.run(move_file(NodeDir(Path(folder)), link, direction, Path(file), sha, int(length)))
+    else:
+        asyncio.run(serve_forever(Path(sys.argv[1]), int(sys.argv[2])))

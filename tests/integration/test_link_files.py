@@ -8,6 +8,7 @@ import json
 import os
 import random
 import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -401,6 +402,29 @@ async def test_a_download_survives_a_killed_coordinator(tmp_path: Path) -> None:
     assert target.read_bytes() == data
     server.kill()
     await server.wait()
+
+
+@pytest.mark.parametrize("way", ["download", "upload"])
+async def test_a_node_killed_in_mid_chunk_goes_on_where_it_was(kit: Kit, way: str) -> None:
+    place, ref = await kit.node("a"), offer(kit, SEVERAL)
+    path = file_of(kit, SEVERAL) if way == "upload" else kit.folder / "got"
+    script = Path(__file__).with_name("link_kit.py")
+    command = [script, "node", place.root, kit.address, way, path, ref.digest, ref.size]
+
+    async def run(failpoint: str) -> int:
+        env = {**os.environ, "PYTHONPATH": str(script.parents[2]), "HANSA_FAILPOINT": failpoint}
+        process = await asyncio.create_subprocess_exec(sys.executable, *map(str, command), env=env)
+        return await asyncio.wait_for(process.wait(), 60)
+
+    assert await run(f"{way}_mid_chunk:5") == -signal.SIGKILL
+    partial = kit.folder / "got.part" if way == "download" else kit.spool.path(node_id(place), TASK, ref.digest)
+    await eventually(lambda: kit.hub.calls(node_id(place)) == 0)
+    held = partial.read_bytes()
+    assert len(held) > 0
+    assert SEVERAL.startswith(held)
+    assert await run("") == 0
+    arrived = path if way == "download" else kit.desk.updates[0].path
+    assert arrived.read_bytes() == SEVERAL
 
 
 async def test_partial_updates_that_nobody_goes_on_with_are_swept(kit: Kit) -> None:

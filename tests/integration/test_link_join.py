@@ -25,7 +25,7 @@ from common.crypto.keys import load_p256, private_pem, public_sha256
 from common.crypto.x509 import make_csr
 from common.errors import BadInput, BadSignature, Conflict, PlatformError, PolicyDenied, Unreachable
 from common.wire import hansa_node_pb2 as pb
-from tests.integration.link_kit import Agent, Kit, eventually, node_id, open_kit
+from tests.integration.link_kit import Agent, Kit, node_id, open_kit
 
 pytestmark = pytest.mark.integration
 Answer = tuple[int, dict[str, Any]]
