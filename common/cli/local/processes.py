@@ -1,6 +1,6 @@
 """The processes of a local platform: started, watched and ended by pid, each with its log.
 
-Started from the main thread only: the kernel's death signal (see ``bound``) is tied to the thread that started them.
+Started from the main thread only: the kernel's death signal (see ``common.cli.bound``) is tied to the thread that started them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from common.clock import Clock, SystemClock
 from common.errors import PlatformError
 
 HANSA = (sys.executable, "-P", "-m", "common.cli")
-BOUND = (sys.executable, "-P", "-m", "common.cli.local.bound")
+BOUND = (sys.executable, "-P", "-m", "common.cli.bound")
 GRACE_S = 10.0  # between SIGTERM and SIGKILL
 COMMAND_S = 60.0  # the longest a short command may take
 _TAIL = 4096  # bytes of a log worth showing

@@ -143,7 +143,7 @@ def test_a_missing_log_is_no_error(tmp_path):
 def test_a_bound_process_does_not_outlive_its_parent(tmp_path):
     """Kill -9 of ``hansa up`` must leave nothing behind: the kernel ends its processes."""
     child = (
-        "import sys, time; from common.cli.local.bound import bind_to_parent; bind_to_parent(); "
+        "import sys, time; from common.cli.bound import bind_to_parent; bind_to_parent(); "
         "print('bound', flush=True); time.sleep(60)"
     )
     parent = (

@@ -1,4 +1,4 @@
-"""``python -m common.cli.local.bound …``: the ``hansa`` command, ended by the kernel when its parent dies.
+"""``python -m common.cli.bound …``: the ``hansa`` command, ended by the kernel when its parent dies.
 
 ``hansa up`` ends its processes itself; this is for the day somebody kills it with -9.
 """
