@@ -27,6 +27,7 @@ class JobSettings:
     jobs_dir: Path
     limits: Limits = field(default_factory=Limits)
     settle_s: Seconds = Seconds(1.0)  # after the last node came, before the roster is fixed without those away
+    return_s: Seconds = Seconds(15.0)  # after our own start, before a node that has not come back counts as away
     prepare_s: Seconds = Seconds(120.0)  # a connected node may take to fetch the app and answer
     grace_s: Seconds = Seconds(300.0)  # a node may be away while all others are done
     silence_s: Seconds = Seconds(6 * 3600.0)  # a ServerApp may compute between two calls

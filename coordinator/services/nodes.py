@@ -21,6 +21,11 @@ class Presence:
         self._left: dict[NodeId, tuple[float, str]] = {}
         self._tenants: dict[NodeId, TenantId] = {}
 
+    @property
+    def started(self) -> float:
+        """Return when this process began to look, on the monotonic clock."""
+        return self._started[0]
+
     async def came(self, node: NodeId, report: NodeReport) -> None:
         """A node's stream opened."""
         self._here[node] = report

@@ -32,6 +32,7 @@ class Assembly:
         question: What a node is sent to be asked.
         ready: Nodes that have the app prepared on their present connection; filled here.
         tell: Told, in one sentence, what is waited for.
+        minimum: Nodes that must be in it.
     """
 
     def __init__(
@@ -41,8 +42,10 @@ class Assembly:
         question: pb.CoordinatorEvent,
         ready: set[NodeId],
         tell: Callable[[str, Sequence[tuple[Node, Sequence[Denial]]]], Awaitable[None]],
+        minimum: int,
     ) -> None:
         self._around, self._job, self._question, self._ready, self._tell = around, job, question, ready, tell
+        self._minimum = minimum
         self._asked: dict[NodeId, float] = {}
         self._refused: dict[NodeId, tuple[Denial, ...]] = {}
         self.changed = asyncio.Event()
@@ -66,8 +69,8 @@ class Assembly:
                 known, last_news = here, now
             pending = [n for n, d in nodes if not d and n.id not in self._ready]
             absent = [n for n, d in nodes if d and only_passing(d)]
-            enough = len(here) >= spec.cohort.minimum
-            calm = not absent or now - last_news >= settings.settle_s
+            enough = len(here) >= self._minimum
+            calm = not absent or now >= max(last_news + settings.settle_s, self._all_back())
             if enough and not self._still_preparing(pending, now) and calm:
                 return roster_of(self._job.id, [n for n, _ in nodes if n.id in here])
             sentence = self._sentence(len(here), nodes)
@@ -113,12 +116,16 @@ class Assembly:
         )
         return denials or self._refused.get(node.id, ())
 
+    def _all_back(self) -> float:
+        """Return when a node that was connected before we were restarted would be back, if it still ran."""
+        return self._around.presence.started + self._around.settings.return_s
+
     def _still_preparing(self, pending: Sequence[Node], now: float) -> bool:
         patience = self._around.settings.prepare_s
         return any(now - self._asked.get(node.id, now) < patience for node in pending)
 
     def _sentence(self, count: int, nodes: Sequence[tuple[Node, Sequence[Denial]]]) -> str:
-        minimum = self._job.spec.cohort.minimum
+        minimum = self._minimum
         words = [d.message for _, denials in nodes for d in denials[:1]]
         words += [f"{n.name} prepares" for n, denials in nodes if not denials and n.id not in self._ready]
         missing = max(minimum - count, 0)
@@ -126,7 +133,7 @@ class Assembly:
 
     async def _pause(self, now: float, begun: float, last_news: float, *, enough: bool) -> None:
         settings = self._around.settings
-        ends = [begun + settings.settle_s, last_news + settings.settle_s, now + settings.prepare_s]
+        ends = [begun + settings.settle_s, last_news + settings.settle_s, now + settings.prepare_s, self._all_back()]
         ends += [at + settings.prepare_s for at in self._asked.values()]
         if not enough:
             ends.append(begun + self._job.spec.wait_s)

@@ -65,9 +65,7 @@ class JobRun:
         finished: Finished | None = None
         try:
             await self._prepare()
-            if not self.job.roster:
-                await self._assemble()
-            finished = await self._serve()
+            finished = await self._train()
             await self._publish(finished)
             await self._end(JobEvent.PUBLISHED, "", "")
         except asyncio.CancelledError:
@@ -202,11 +200,26 @@ class JobRun:
         self._members = federation.accepted
         await ending.unpack_app(self.around, job)
 
-    async def _assemble(self) -> None:
+    async def _train(self) -> Finished:
+        """Gather the roster and let the app run; an app that wants more nodes before its first round waits for them."""
+        minimum = self.job.spec.cohort.minimum
+        while True:
+            if not self.job.roster:
+                await self._assemble(minimum)
+            try:
+                return await self._serve()
+            except AppFailed as error:
+                if error.reason != "too_few_nodes" or self.journal.length:
+                    raise
+                minimum = len(self.job.roster) + 1
+                self._note_state(JobEvent.STALLED, error.detail)
+                self.job = replace(self.job, roster=())
+
+    async def _assemble(self, minimum: int) -> None:
         question = self.question
         if question is None:
             raise TypeError("prepare comes first")
-        self.assembly = Assembly(self.around, self.job, question, self.ready, self._lacking)
+        self.assembly = Assembly(self.around, self.job, question, self.ready, self._lacking, minimum)
         roster = await self.assembly.gather()
         self.assembly = None
         self.job = replace(self.job, roster=roster, started_at=self.around.clock.now(), note="")
