@@ -6,6 +6,7 @@ Ctrl-C only detaches: the job goes on at the coordinator, and the way back is pr
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
 
 from common.cli import failures
@@ -13,7 +14,7 @@ from common.cli.output import Output, cell, clean
 from common.cli.progress import Progress, fold, in_line, in_words, started
 from common.client import Client
 from common.client.records import FINAL_STATES, Job, JobEvent
-from common.clock import Clock, SystemClock
+from common.clock import SystemClock
 
 _ROUTINE = frozenset({"round_started", "update_received"})  # so many that a pipe's reader would miss the rest
 
@@ -50,7 +51,7 @@ def watch(
     out: Output,
     *,
     each: Callable[[JobEvent], None] | None = None,
-    clock: Clock | None = None,
+    sleep: Callable[[float], None] = time.sleep,
 ) -> Job:
     """Follow the job to its end and return it as it ended.
 
@@ -59,20 +60,20 @@ def watch(
         job_id: Which job.
         out: Where progress goes: stderr, or stdout as NDJSON with ``--json``.
         each: Called with every entry instead of printing it.
-        clock: For the elapsed time shown.
+        sleep: Waits while the coordinator is away; what it raises ends the watch.
 
     Raises:
         Detached: Ctrl-C.
     """
-    time = clock or SystemClock()
     job = client.jobs.get(job_id)
-    line, began = LiveLine(out), time.monotonic()
+    line, clock = LiveLine(out), SystemClock()
+    began = clock.monotonic()
     progress = Progress(rounds=job["rounds"]) if job["state"] not in FINAL_STATES else started(job)
     try:
-        for entry in client.jobs.follow(job_id):
+        for entry in client.jobs.follow(job_id, sleep=sleep):
             progress = fold(progress, entry)
             _show(entry, out, each)
-            line.draw(in_line(progress, time.monotonic() - began))
+            line.draw(in_line(progress, clock.monotonic() - began))
     except KeyboardInterrupt:
         raise Detached from None
     finally:

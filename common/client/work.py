@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,9 +86,15 @@ class Jobs:
         """Cancel a job."""
         return self._http.call(Job, "POST", f"/jobs/{segment(job)}:cancel")
 
-    def follow(self, job: str, after: int = 0) -> Iterator[JobEvent]:
-        """Yield the job's log, history first, until the job has ended; survives broken connections."""
-        return follow(self._http, job, after)
+    def follow(self, job: str, after: int = 0, *, sleep: Callable[[float], None] = time.sleep) -> Iterator[JobEvent]:
+        """Yield the job's log, history first, until the job has ended; survives broken connections.
+
+        Args:
+            job: Which job.
+            after: The number behind which to begin.
+            sleep: Waits between two tries to connect again; what it raises ends the following.
+        """
+        return follow(self._http, job, after, sleep=sleep)
 
     def events(self, job: str, after: int = 0) -> tuple[JobEvent, ...]:
         """Return the job's log so far, from behind number ``after``."""

@@ -162,18 +162,23 @@ def test_an_interrupted_demo_leaves_nothing(tmp_path):
     assert left_behind(folder) == []
 
 
-def test_a_node_that_dies_is_told_and_the_demo_ends_non_zero(tmp_path):
+@pytest.mark.parametrize(
+    ("role", "named"), [("node run --dir {}/hungary", "node hungary"), ("coordinator serve", "coordinator")]
+)
+def test_a_process_that_dies_is_told_and_the_demo_ends_non_zero(tmp_path, role, named):
     folder = tmp_path / "kept"
     with subprocess.Popen([*HANSA, "demo", "--keep", str(folder)], stderr=subprocess.PIPE, text=True) as running:
 
-        def agent():
+        def agents():
             lines = command_lines().items()
-            return [pid for pid, line in lines if "node run" in line and f"{folder}/hungary" in line]
+            return [pid for pid, line in lines if "common.cli.bound" in line and role.format(folder) in line]
 
-        wait_for(agent, 60)
-        os.kill(agent()[0], signal.SIGKILL)
+        for line in running.stderr:
+            if "submitted" in line:
+                break
+        mine = [pid for pid in agents() if str(folder) in command_lines()[pid]]
+        os.kill(mine[0], signal.SIGKILL)
         said = running.stderr.read()
         assert running.wait(60) == 1
-    assert "node hungary" in said
-    assert "SIGKILL" in said
+    assert f"{named} (pid {mine[0]}) died of SIGKILL" in said
     assert left_behind(folder) == []

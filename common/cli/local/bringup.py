@@ -57,6 +57,15 @@ class Raised:
         """The coordinator's CA."""
         return self.layout.coordinator / "ca" / "ca.pem"
 
+    def wait(self, seconds: float) -> None:
+        """Wait a little, if all processes run.
+
+        Raises:
+            ProcessDied: one does not.
+        """
+        self.processes.check()
+        time.sleep(seconds)
+
     def close(self) -> None:
         """Close the clients."""
         for client in self._clients.values():
@@ -162,12 +171,11 @@ class Raised:
     def _until(self, done: Callable[[], bool], what: str) -> None:
         until = self.clock.monotonic() + READY_S
         while not done():
-            self.processes.check()
             if self.clock.monotonic() > until:
                 raise PlatformError(
                     f"waited {READY_S:.0f} s for {what}", next_step=f"read the logs in {self.layout.root}"
                 )
-            time.sleep(_LOOK_S)
+            self.wait(_LOOK_S)
 
 
 def _ready(node: Node) -> bool:

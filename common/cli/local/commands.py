@@ -20,7 +20,7 @@ from common.cli.local.layout import FEDERATION, Layout, default_app, plan_layout
 from common.cli.local.processes import Processes, child_environ
 from common.cli.output import Output
 from common.cli.session import session
-from common.errors import PlatformError
+from common.errors import PlatformError, Unreachable
 from common.sandbox import available
 
 Nodes = Annotated[int, typer.Option(min=1, max=64, help="How many, each of its own tenant.")]
@@ -52,8 +52,7 @@ def up(
         )
         now.out.say("Ctrl-C ends it; the same command starts it again.")
         while True:
-            raised.processes.check()
-            time.sleep(_LOOK_S)
+            raised.wait(_LOOK_S)
 
 
 def demo(
@@ -96,6 +95,9 @@ def _running(layout: Layout, out: Output, sandbox: str) -> Iterator[Raised]:
         yield raised
     except KeyboardInterrupt:
         out.say("ending …")
+        raise
+    except Unreachable:
+        processes.check()  # a process that died says more than a refused connection
         raise
     finally:
         # A second Ctrl-C must not leave processes behind.

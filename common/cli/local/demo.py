@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from common.cli.local import serving
@@ -29,7 +28,7 @@ def run_main_job(raised: Raised, out: Output) -> dict[str, Any]:
     app = client.apps.upload(raised.layout.app)
     job = client.jobs.submit(FEDERATION, app["app_digest"])
     out.say(f"submitted {app['name']} as {job['id']}")
-    ended = watch(client, job["id"], out, each=None if out.live else _Milestones(raised, out))
+    ended = watch(client, job["id"], out, each=_Milestones(raised, out), sleep=raised.wait)
     raised.processes.check()
     log = client.jobs.log(job["id"])
     if ended["state"] != "succeeded":
@@ -64,7 +63,7 @@ class _Milestones:
     def __call__(self, entry: JobEvent) -> None:
         before, self._at = self._at, fold(self._at, entry)
         self._raised.processes.check()
-        if self._out.as_json:
+        if self._out.as_json or self._out.live:
             return
         now = self._at
         if before.round and (now.round > before.round or now.state in FINAL_STATES):
@@ -107,11 +106,10 @@ def _served(raised: Raised, job: Job, version: int) -> list[Deployment]:
             return [
                 d for d in deployments if (d["model"], d["version"]) == (job["model"], version) and d["node"] in nodes
             ]
-        raised.processes.check()
         if raised.clock.monotonic() > until:
             states = ", ".join(f"{d['node_name']} {d['state']}" for d in deployments) or "none was asked"
             raise PlatformError(f"waited {SERVE_S:.0f} s for every node to serve v{version}: {states}")
-        time.sleep(_LOOK_S)
+        raised.wait(_LOOK_S)
 
 
 def _flat(value: object) -> object:

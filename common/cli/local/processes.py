@@ -1,6 +1,7 @@
 """The processes of a local platform: started, watched and ended by pid, each with its log.
 
-Started from the main thread only: the kernel's death signal (see ``common.cli.bound``) is tied to the thread that started them.
+Started from the main thread only: the kernel's death signal (see ``common.cli.bound``) is tied to the thread that
+started them.
 """
 
 from __future__ import annotations

@@ -137,7 +137,7 @@ def test_the_live_line_is_drawn_over_itself_and_leaves_nothing(job):
         def get(self, _):
             return job(state="running")
 
-        def follow(self, _):
+        def follow(self, _, **_more):
             yield ROUND
             raise KeyboardInterrupt
 
