@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from common.child import confine
 from common.errors import SandboxUnavailable
 from common.sandbox import bubblewrap
 from common.sandbox.channel import Channel
@@ -22,6 +23,7 @@ from common.sandbox.process import Child
 from common.units import MIB
 
 PROGRAM = Path("common") / "child" / "__main__.py"
+CONFINE = Path("common") / "child" / "confine.py"
 # Not ``-I``: the hash seed must come from the environment, which is ours alone. The rest of it is here.
 _FLAGS = ("-s", "-P", "-B")
 
@@ -103,10 +105,14 @@ async def launch(spec: ChildSpec, mode: SandboxMode) -> Child:
 
 def _start(spec: ChildSpec, mode: SandboxMode, sock: int, log: int, home: Path | None) -> subprocess.Popen[bytes]:
     environment = {**variables(str(home or "/tmp")), **dict(spec.environment)}  # noqa: S108 its private one
-    argv = [spec.python, *_FLAGS, str(_program(spec, mode)), str(sock), *spec.args]
-    if mode is SandboxMode.BWRAP:
+    argv = [str(_program(spec, mode)), str(sock), *spec.args]
+    if mode is SandboxMode.NONE:
+        argv = [spec.python, *_FLAGS, *argv]
+    else:
+        writable = ("/tmp", "/dev/shm", *(str(path.absolute()) for path in spec.writable))  # noqa: S108 its own
+        environment[confine.WRITABLE] = os.pathsep.join(writable)
         argv = bubblewrap.command(
-            argv,
+            [spec.python, *_FLAGS, str(bubblewrap.INSIDE / CONFINE), *argv],
             readonly=_readonly(spec),
             writable=[path.absolute() for path in spec.writable],
             devices=list(spec.devices),

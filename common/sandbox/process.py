@@ -15,6 +15,7 @@ from typing import Any
 from common.child.frames import FrameError
 from common.errors import AppFailed
 from common.sandbox.channel import Channel, close_all
+from common.sandbox.handover import children_cannot_write, sealed_copy
 from common.sandbox.limits import Limits, memory_of, process_tree
 from common.sandbox.printed import Printed
 from common.sandbox.seals import check_frame
@@ -68,13 +69,18 @@ class Child:
         Raises:
             AppFailed: the child is gone or does not read.
         """
+        copies: list[int] = []
         try:
-            await self._channel.send(message, fds)
+            if fds and self._boxed and not children_cannot_write():
+                copies = [await asyncio.to_thread(sealed_copy, fd) for fd in fds]
+            await self._channel.send(message, copies or fds)
         except TimeoutError:
             self._kill("app_timeout", "it did not read what was sent to it")
             raise await self._failure() from None
         except OSError:
             raise await self._failure() from None
+        finally:
+            close_all(copies)
 
     async def receive(self, timeout: float | None = None) -> tuple[dict[str, Any], list[int]]:
         """Return the child's next frame and its descriptors, which are the caller's to close.

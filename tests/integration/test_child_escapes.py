@@ -28,13 +28,14 @@ pytestmark = [
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def config_object(values: dict[str, Any]) -> tuple[int, int]:
-    listing = json.dumps({"records": [["facts", "config", values]]})
-    header = json.dumps({"__metadata__": {"hansa": listing}}).encode()
-    data = len(header).to_bytes(8, "little") + header
-    fd = os.memfd_create("facts")
-    os.write(fd, data)
-    return fd, len(data)
+def config_object(values: dict[str, Any], path: Path) -> tuple[int, int]:
+    blob = 2 << 20  # larger than what a child reads at once, so that it keeps the file open
+    listing = json.dumps({"records": [["facts", "config", values], ["blob", "array", ["x"]]]})
+    tensor = {"dtype": "U8", "shape": [blob], "data_offsets": [0, blob]}
+    header = json.dumps({"__metadata__": {"hansa": listing}, "blob/x": tensor}).encode()
+    data = len(header).to_bytes(8, "little") + header + bytes(blob)
+    path.write_bytes(data)
+    return os.open(path, os.O_RDONLY), len(data)
 
 
 @pytest.fixture
@@ -63,7 +64,7 @@ async def test_every_probe_is_blocked(tmp_path: Path, bystander: int, monkeypatc
         child = await begin(app, "client", "escape:client", SandboxMode.BWRAP)
         try:
             assert (await child.receive(60))[0] == {"op": "ready"}
-            fd, size = config_object(facts)
+            fd, size = config_object(facts, tmp_path / "job" / "instruction")
             await child.send(message("query", size), [fd])
             os.close(fd)
             frame, fds = await child.receive(60)
@@ -72,7 +73,7 @@ async def test_every_probe_is_blocked(tmp_path: Path, bystander: int, monkeypatc
     assert frame["op"] == "reply", frame
     records = _records(fds[0])
     assert {name: said for name, said in records["got"].items() if not said.startswith("blocked")} == {}
-    assert len(records["got"]) == 30
+    assert len(records["got"]) == 32
     inside = records["inside"]
     assert (inside["uid"], int(inside["capabilities"], 16), inside["no_new_privileges"]) == (65534, 0, "1")
     assert inside["interfaces"] in {"", "lo"}
@@ -81,6 +82,8 @@ async def test_every_probe_is_blocked(tmp_path: Path, bystander: int, monkeypatc
     for forbidden in ("HANSA", "TOKEN", "SECRET", "AWS", "PYTEST"):
         assert forbidden not in inside["environment"]
     assert not (app / "evil.py").exists()
+    assert (tmp_path / "job" / "instruction").stat().st_size == size
+    assert b"evil" not in (tmp_path / "job" / "instruction").read_bytes()
 
 
 def _records(fd: int) -> dict[str, dict[str, Any]]:
@@ -187,6 +190,29 @@ async def test_writable_and_readonly_paths_are_what_they_say(tmp_path: Path) -> 
     assert (tmp_path / "out" / "x").read_text() == "x"
     assert (tmp_path / "data.csv").read_text() == "1,2"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data.csv", "hidden", "log", "out", "try.py"]
+
+
+async def test_without_landlock_a_child_gets_a_copy_of_what_it_is_handed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from common.sandbox import process
+
+    monkeypatch.setattr(process, "children_cannot_write", lambda: False)
+    original = tmp_path / "original"
+    original.write_bytes(b"instruction")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import os, socket, sys\n"
+        "sock = socket.socket(fileno=int(sys.argv[1]))\n"
+        "_, fds, _, _ = socket.recv_fds(sock, 1000, 1)\n"
+        "print(os.pread(fds[0], 100, 0), os.readlink(f'/proc/self/fd/{fds[0]}').split()[0])\n"
+    )
+    child = await launch(ChildSpec("probe", PYTHON, None, script=script, log_path=tmp_path / "log"), SandboxMode.BWRAP)
+    fd = os.open(original, os.O_RDONLY)
+    await child.send({"op": "take"}, [fd])
+    os.close(fd)
+    await child.end(grace=20)
+    assert (tmp_path / "log").read_text() == "b'instruction' /memfd:copy\n"
 
 
 async def test_a_host_without_bubblewrap_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

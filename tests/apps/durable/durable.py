@@ -53,5 +53,7 @@ def graph(arrays):
     nodes = [helper.make_node("Add", ["x", "weight"], ["y"])]
     shape = ["batch", 4]
     inputs, outputs = ([helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)] for name in "xy")
-    body = helper.make_graph(nodes, "durable", inputs, outputs, [numpy_helper.from_array(arrays["weight"][:4], "weight")])
+    body = helper.make_graph(
+        nodes, "durable", inputs, outputs, [numpy_helper.from_array(arrays["weight"][:4], "weight")]
+    )
     return helper.make_model(body, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)

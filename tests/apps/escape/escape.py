@@ -32,6 +32,15 @@ def connect(family, address, kind=socket.SOCK_STREAM):
     return "connected"
 
 
+def rewrite_what_was_handed_over():
+    """A read-only descriptor of a file can be opened again by the file's owner, which we are to the kernel."""
+    found = [fd for fd in map(int, os.listdir("/proc/self/fd")) if fd > 2 and Path(f"/proc/self/fd/{fd}").is_file()]
+    if not found:
+        return "nothing was handed over"
+    with Path(f"/proc/self/fd/{found[0]}").open("r+b") as file:
+        return file.write(b"evil")
+
+
 def probes(facts):
     outside, secret, port = facts["outside_pid"], facts["secret"], facts["port"]
     return {
@@ -63,6 +72,8 @@ def probes(facts):
         "steer an interrupt": lambda: next(Path("/proc/irq").glob("*/smp_affinity")).write_text("3"),
         "press a magic key": lambda: Path("/proc/sysrq-trigger").write_text("h"),
         "read a process's secrets by its root": lambda: os.listdir(f"/proc/{outside}/root"),
+        "rewrite what was handed over": rewrite_what_was_handed_over,
+        "cut what was handed over": lambda: os.truncate(f"/proc/self/fd/{facts['handed']}", 0),
         "raise a hard limit": lambda: __import__("resource").setrlimit(2, (-1, -1)),
         "keep a process behind": lambda: subprocess.run(["/usr/bin/su"], check=True, capture_output=True),
     }
@@ -87,7 +98,9 @@ def facts_inside():
 @client.query()
 def query(msg: Message, context: Context):
     got = {}
-    for name, probe in probes(msg.content["facts"]).items():
+    facts = dict(msg.content["facts"].items())
+    facts["handed"] = max(int(fd) for fd in os.listdir("/proc/self/fd")[:-1])
+    for name, probe in probes(facts).items():
         try:
             got[name] = f"SUCCEEDED {probe()!r}"[:200]
         except BaseException as error:  # noqa: BLE001
