@@ -111,9 +111,9 @@ class JobDesk:
     ) -> list[JobId]:
         """A node said hello; return the jobs that still need what it keeps."""
         await self._around.presence.came(node, report)
-        concerned = [run for run, _ in self._runs.values() if run.concerns(node)]
+        concerned = [run for run, _ in self._runs.values() if run.nodes.concerned(node)]
         for run in concerned:
-            run.node_connected(node)
+            run.nodes.connected(node)
         self._side.start(self._around.deployments.node_connected(node))
         if held:
             _log.info("node_keeps_updates", node=node, tasks=len(held))
@@ -123,21 +123,21 @@ class JobDesk:
         """A node said something new of itself."""
         await self._around.presence.reported(node, report)
         for run, _ in list(self._runs.values()):
-            run.node_reported(node)
+            run.nodes.reported(node)
         self._around.leases.settle()
 
     async def node_disconnected(self, node: NodeId) -> None:
         """A node's stream ended."""
         await self._around.presence.left(node)
         for run, _ in list(self._runs.values()):
-            run.node_gone(node)
+            run.nodes.gone(node)
         self._around.leases.settle()
 
     async def node_prepared(self, node: NodeId, job: JobId, denials: tuple[tuple[str, str], ...]) -> None:
         """A node answered whether a job may run there."""
         found = self._runs.get(job)
-        if found is not None and found[0].concerns(node):
-            found[0].node_prepared(node, tuple(Denial(code, message) for code, message in denials))
+        if found is not None and found[0].nodes.concerned(node):
+            found[0].nodes.prepared(node, tuple(Denial(code, message) for code, message in denials))
 
     async def task_status(self, node: NodeId, status: pb.TaskStatus) -> None:
         """A node says how far a task is."""
@@ -225,7 +225,7 @@ class JobDesk:
         """
         job, seq, slot = task.split("/")
         found = self._runs.get(JobId(job))
-        if found is None or not found[0].concerns(node):
+        if found is None or not found[0].nodes.concerned(node):
             raise NotFound(f"no task {task} for this node")
         live = found[0].live.get(int(seq))
         if live is None:
@@ -243,7 +243,7 @@ class JobDesk:
 
     async def _job_file(self, node: NodeId, job: JobId, digest: Digest) -> Path | None:
         found = self._runs.get(job)
-        if found is None or not found[0].concerns(node):
+        if found is None or not found[0].nodes.concerned(node):
             return None
         run = found[0]
         if digest == run.job.bundle:

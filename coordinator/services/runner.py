@@ -14,8 +14,7 @@ import structlog
 
 from common.errors import AppFailed, LeaseLost, PlatformError
 from common.failpoints import failpoint
-from common.ids import NodeId, TenantId
-from common.wire import hansa_node_pb2 as pb
+from common.ids import NodeId
 from coordinator.domain.denials import Denial
 from coordinator.domain.exchanges import Exchange
 from coordinator.domain.jobs import FINAL, Job, JobEvent, JobState, advance
@@ -27,6 +26,7 @@ from coordinator.services.around import Around
 from coordinator.services.calls import Call
 from coordinator.services.conversation import Conversation, Finished, end_exchange
 from coordinator.services.exchange import LiveExchange
+from coordinator.services.jobnodes import JobNodes
 from coordinator.services.journal import Journal
 from coordinator.services.objects import HeldObject
 from coordinator.services.pushes import Pushes
@@ -50,13 +50,10 @@ class JobRun:
         self.around, self.job = around, job
         self.journal = Journal(job.id, rows)
         self.live: dict[int, LiveExchange] = {}
-        self.ready: set[NodeId] = set()
+        self.nodes = JobNodes(around, lambda: self.job, self.live)
         self.pushes = Pushes(around, job.id, self.closed)
         self.single_replies = False
-        self.assembly: Assembly | None = None
-        self.question: pb.CoordinatorEvent | None = None
         self.cancelled_by = ""
-        self._members: frozenset[TenantId] = frozenset()
         self._side = SideTasks()
 
     async def run(self) -> None:
@@ -84,6 +81,11 @@ class JobRun:
             await self._let_go(finished)
 
     # -- what the conversation asks of its job
+
+    @property
+    def ready(self) -> set[NodeId]:
+        """Return the nodes that have the app prepared on their present connection."""
+        return self.nodes.ready
 
     def waits(self, verdict: Wait) -> None:
         """An exchange takes longer: say whom it waits for."""
@@ -133,55 +135,9 @@ class JobRun:
         self.live.pop(live.seq, None)
         self._side.start(closing.release(self.around, live))
 
-    # -- what happens to nodes
-
-    def concerns(self, node: NodeId) -> bool:
-        """Say whether the job needs what the node keeps for it."""
-        if self.job.roster:
-            return any(entry.node == node for entry in self.job.roster)
-        return self.around.presence.tenant(node) in self._members
-
     def is_past(self, seq: int) -> bool:
         """Say whether the exchange of that number is closed and journalled."""
         return any(row.seq == seq for row in self.journal.rows)
-
-    def node_connected(self, node: NodeId) -> None:
-        """A node's stream opened: ask it to have the app ready; its tasks follow when it has."""
-        self.ready.discard(node)
-        if self.assembly is not None:
-            self.assembly.forget(node)
-        elif self.question is not None and self.concerns(node):
-            self.around.link.send(node, self.question)
-
-    def node_gone(self, node: NodeId) -> None:
-        """A node's stream ended."""
-        self.ready.discard(node)
-        if self.assembly is not None:
-            self.assembly.forget(node)
-        for live in list(self.live.values()):
-            live.node_gone(node)
-
-    def node_reported(self, node: NodeId) -> None:
-        """A node said something new of itself: it may be able now."""
-        if self.assembly is not None and node not in self.ready:
-            self.assembly.forget(node)
-
-    def node_prepared(self, node: NodeId, denials: tuple[Denial, ...]) -> None:
-        """A node answered whether the job may run there."""
-        if denials:
-            self.around.feed.note(
-                self.job.id, "node_denied", node=node, denials=[{"code": d.code, "message": d.message} for d in denials]
-            )
-        else:
-            self.ready.add(node)
-        if self.assembly is not None:
-            self.assembly.prepared(node, denials)
-            return
-        for live in list(self.live.values()):
-            if denials:
-                live.node_denied(node, "; ".join(f"{d.code}: {d.message}" for d in denials))
-            else:
-                live.node_ready(node)
 
     def cancel(self, by: str, task: asyncio.Task[None]) -> None:
         """End the job without a result."""
@@ -196,8 +152,8 @@ class JobRun:
         app = await self.around.store.read(lambda tx: tx.apps.get(job.app, job.tenant))
         size = app[2] if app is not None else 0
         self.single_replies = offers.may_see_single_replies(job, federation)
-        self.question = offers.prepare(job, size)
-        self._members = federation.accepted
+        self.nodes.question = offers.prepare(job, size)
+        self.nodes.members = federation.accepted
         await ending.unpack_app(self.around, job)
 
     async def _train(self) -> Finished:
@@ -216,12 +172,13 @@ class JobRun:
                 self.job = replace(self.job, roster=())
 
     async def _assemble(self, minimum: int) -> None:
-        question = self.question
+        question = self.nodes.question
         if question is None:
             raise TypeError("prepare comes first")
-        self.assembly = Assembly(self.around, self.job, question, self.ready, self._lacking, minimum)
-        roster = await self.assembly.gather()
-        self.assembly = None
+        assembly = Assembly(self.around, self.job, question, self.nodes.ready, self._lacking, minimum)
+        self.nodes.assembly = assembly
+        roster = await assembly.gather()
+        self.nodes.assembly = None
         self.job = replace(self.job, roster=roster, started_at=self.around.clock.now(), note="")
         self.job = replace(self.job, state=advance(self.job.state, JobEvent.STARTED))
         names = [entry.name for entry in roster]
@@ -239,9 +196,7 @@ class JobRun:
         """Let the ServerApp run to its end, in as many lives as it takes."""
         if self.job.state is JobState.WAITING:
             self._note_state(JobEvent.RESUMED, "")
-        for entry in self.job.roster:  # after a restart of ours; nodes that are ready already just say so again
-            if entry.node not in self.ready and self.question is not None:
-                self.around.link.send(entry.node, self.question)
+        self.nodes.ask_roster()
         if self.journal.length:
             self.around.feed.note(self.job.id, "job_resumed", replayed=self.journal.length)
         falls, fallen_at = 0, -1
@@ -290,7 +245,7 @@ class JobRun:
     async def _end(self, event: JobEvent, reason: str, note: str) -> None:
         if self.job.state in FINAL:
             return
-        self.assembly = None
+        self.nodes.assembly = None
         self.job = replace(
             self.job,
             state=advance(self.job.state, event),
@@ -302,7 +257,7 @@ class JobRun:
             self.job.id, f"job_{self.job.state}", reason=reason, message=note[:2000], metrics=self.job.metrics
         )
         await self.commit(None)
-        await ending.clean_up(self.around, self.job, self.journal.rows, self.ready)
+        await ending.clean_up(self.around, self.job, self.journal.rows, self.nodes.ready)
 
     def _note_state(self, event: JobEvent, note: str) -> None:
         self.job = replace(self.job, state=advance(self.job.state, event), note=note[:2000])
