@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import signal
 import socket
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -22,10 +19,10 @@ from common.units import Seconds
 from common.wire import hansa_node_pb2 as pb
 from common.wire.methods import PROTOCOL
 from coordinator.rpc.limits import LinkLimits
-from tests.integration.link_kit import FAST, Agent, Kit, NodeDir, eventually, node_id, open_kit
+from tests.integration.link_files import joined_node, start_server
+from tests.integration.link_kit import FAST, Agent, Kit, eventually, node_id, open_kit
 
 pytestmark = pytest.mark.integration
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -173,32 +170,6 @@ async def test_another_protocol_version_is_named_to_both_sides(kit: Kit) -> None
     assert f"protocol {PROTOCOL + 1}" in farewell.message
     assert (await call.code()).name == "FAILED_PRECONDITION"
     await channel.close()
-
-
-async def start_server(folder: Path, port: int = 0, failpoint: str = "") -> tuple[asyncio.subprocess.Process, int]:
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "HANSA_FAILPOINT": failpoint}
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        str(ROOT / "tests/integration/link_kit.py"),
-        str(folder),
-        str(port),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env=env,
-    )
-    assert process.stdout is not None
-    async with asyncio.timeout(30):
-        while not (line := await process.stdout.readline()).startswith(b"{"):
-            assert line, "the server ended"
-    return process, json.loads(line)["port"]
-
-
-async def joined_node(folder: Path) -> NodeDir:
-    kit = await open_kit(folder)
-    place = await kit.node("a")
-    await kit.stop()
-    (folder / "tasks.json").write_text("[]")
-    return place
 
 
 async def test_the_agent_finds_a_restarted_coordinator_by_itself_and_says_what_is_wrong_meanwhile(
