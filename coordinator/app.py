@@ -222,7 +222,7 @@ class Coordinator:
             blobs=around.blobs,
             policies=Policies.load(),
             clock=self.clock,
-            ca=CaInfo(keys.ca.pem.decode(), keys.ca.sha256),
+            ca=CaInfo(keys.ca.pem.decode(), keys.ca.sha256, keys.manifest_keys),
             jobs_dir=around.settings.jobs_dir,
         )
 

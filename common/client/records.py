@@ -25,6 +25,7 @@ class Ca(TypedDict):
 
     pem: str
     sha256: str
+    manifest_keys: dict[str, str]
     time: float
 
 

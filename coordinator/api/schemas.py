@@ -93,10 +93,11 @@ class HealthOut(Out):
 
 
 class CaOut(Out):
-    """The coordinator's root, to be compared with the fingerprint in a join token."""
+    """The coordinator's root, to be compared with the fingerprint in a join token, and the signers of its manifests."""
 
     pem: str
     sha256: str
+    manifest_keys: dict[str, str]
     time: float
 
 

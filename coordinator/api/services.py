@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -33,6 +33,7 @@ class CaInfo:
 
     pem: str
     sha256: str  # hex, of the certificate (DER), as join tokens carry it
+    manifest_keys: dict[str, str] = field(default_factory=dict)  # key id -> Ed25519 public key, hex
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,10 @@ contexts = typer.Typer(no_args_is_help=True, help="Which coordinator the other c
 def login(
     token_file: Annotated[Path | None, typer.Option(help="File that holds the API token; - reads stdin.")] = None,
     name: Annotated[str, typer.Option(help="What to call this context.")] = "default",
-    key: Annotated[list[str], typer.Option("--key", help="Pin a manifest signer, ID=HEX; repeat for more.")] = [],  # noqa: B006
+    key: Annotated[
+        list[str],
+        typer.Option("--key", help="Pin this manifest signer, ID=HEX, instead of the coordinator's own; repeatable."),
+    ] = [],  # noqa: B006
 ) -> None:
     """Check a token with the coordinator and remember both, with --url, --token or --token-file, and --ca."""
     now = session()
@@ -32,7 +35,8 @@ def login(
     ca = now.ca or (Path(os.environ["HANSA_CA"]) if os.environ.get("HANSA_CA") else None)
     with Client(url, token, ca) as client:
         who = client.whoami()
-    context = Context(client.url, token, str(ca.resolve()) if ca else "", dict(_pair(text) for text in key))
+        signers = dict(map(_pair, key)) or client.ca()["manifest_keys"]
+    context = Context(client.url, token, str(ca.resolve()) if ca else "", signers)
     path = context_path(os.environ)
     save(path, now.contexts.having(name, context))
     now.out.say(f"logged in at {client.url} as {who['subject']} ({', '.join(who['roles'])}); kept in {path}")

@@ -41,7 +41,8 @@ async def readyz(services: Behind, response: Response) -> s.HealthOut:
 @ROUTER.get("/ca", operation_id="ca_get")
 async def ca_get(services: Behind, _: Unhurried) -> s.CaOut:
     """Return the root certificate; compare its hash with the one in your join token before you trust it."""
-    return s.CaOut(pem=services.ca.pem, sha256=services.ca.sha256, time=services.clock.now())
+    ca = services.ca
+    return s.CaOut(pem=ca.pem, sha256=ca.sha256, manifest_keys=ca.manifest_keys, time=services.clock.now())
 
 
 @ROUTER.post("/join", operation_id="join", status_code=201)
