@@ -45,16 +45,11 @@ def wait_for(what, seconds):
 def demonstrated(tmp_path_factory):
     """One run of the demo that keeps its folder."""
     folder = tmp_path_factory.mktemp("demo") / "kept"
-    began = time.monotonic()
     done = subprocess.run(
         [*HANSA, "demo", "--json", "--keep", str(folder)], capture_output=True, text=True, timeout=180
     )
     assert done.returncode == 0, done.stderr
-    return folder, json.loads(done.stdout), done.stderr, time.monotonic() - began
-
-
-def test_the_demo_takes_under_a_minute(demonstrated):
-    assert demonstrated[3] < 60
+    return folder, json.loads(done.stdout), done.stderr
 
 
 def test_every_hospital_sees_three_models_on_its_own_patients(demonstrated):
