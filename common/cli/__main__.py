@@ -10,9 +10,12 @@ import click
 import typer.core
 
 from common.cli import failures
-from common.cli.root import build
+from common.cli.root import SIDES, build
 from common.cli.session import Session
 from common.errors import PlatformError
+
+
+EXTRAS = ("coordinator", "node")  # of the distribution, named as their commands
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -34,6 +37,15 @@ def run(argv: Sequence[str]) -> int:
         return failures.USAGE
     except click.ClickException as error:
         error.show()
+        return failures.ERROR
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in SIDES:
+            raise
+        extra = next((word for word in argv if word in EXTRAS), "coordinator,node")
+        print(
+            f"error: this needs {error.name}, which is not installed here: pip install 'hansa[{extra}]'",
+            file=sys.stderr,
+        )
         return failures.ERROR
     except (KeyboardInterrupt, click.Abort):
         print("interrupted", file=sys.stderr)

@@ -16,7 +16,7 @@ import typer
 
 from common.cli.options import add_shared_flags
 
-_SIDES = ("coordinator", "client_node", "common", "policies")
+SIDES = ("coordinator", "client_node", "common", "policies")
 
 
 def build(argv: Sequence[str]) -> click.Command:
@@ -66,7 +66,7 @@ def _foreign(entry: EntryPoint) -> dict[str, click.Command]:
     try:
         entry.load()(app)
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] in _SIDES:
+        if (error.name or "").split(".")[0] in SIDES:
             raise
         return {entry.name: _missing(entry.name, error.name or "")}
     return dict(_group(app).commands)
