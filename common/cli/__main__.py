@@ -14,7 +14,6 @@ from common.cli.root import SIDES, build
 from common.cli.session import Session
 from common.errors import PlatformError
 
-
 EXTRAS = ("coordinator", "node")  # of the distribution, named as their commands
 
 
@@ -32,12 +31,9 @@ def run(argv: Sequence[str]) -> int:
     except PlatformError as error:
         print(failures.in_json(error) if session.as_json else failures.in_words(error), file=sys.stderr)
         return failures.exit_code_of(error)
-    except click.UsageError as error:
-        error.show()
-        return failures.USAGE
     except click.ClickException as error:
         error.show()
-        return failures.ERROR
+        return failures.USAGE if isinstance(error, click.UsageError) else failures.ERROR
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] in SIDES:
             raise
