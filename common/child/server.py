@@ -9,7 +9,7 @@ from typing import Any
 from flwr.app import ArrayRecord, Context, MetricRecord, RecordDict
 from flwr.serverapp.strategy import Result, Strategy
 
-from common.child import shim
+from common.child import legacy, shim
 from common.child.carrier import ParentCarrier
 from common.child.grid import Grid
 from common.child.loader import load, seed_all
@@ -30,11 +30,13 @@ class Progress:
         self._tell = tell
         self._current: Result | None = None
         self._told: set[tuple[int, int, str]] = set()
+        self._older: tuple[ArrayRecord, dict[str, Any]] | None = None
         self.result: Result | None = None
         self.record = RESULT
 
     def watch(self) -> None:
         """Put ourselves around ``Strategy.start`` and Flower's ``Result``."""
+        legacy.watch(self._keep_older)
         start, make = Strategy.start, Result.__init__
         progress = self
 
@@ -53,6 +55,9 @@ class Progress:
 
         Result.__init__ = remember  # type: ignore[method-assign,assignment]
         Strategy.start = watched  # type: ignore[method-assign,assignment]
+
+    def _keep_older(self, arrays: ArrayRecord, metrics: dict[str, Any]) -> None:
+        self._older = arrays, metrics
 
     def note(self, round_: int, kind: str) -> None:
         """Tell what the strategy has aggregated up to the exchange of ``kind`` in ``round_``."""
@@ -79,7 +84,7 @@ class Progress:
     def metrics(self) -> dict[str, Any]:
         """Return the last metrics of each kind, named train., evaluate. and central. (as the job's own)."""
         if self.result is None:
-            return {}
+            return self._older[1] if self._older is not None else {}
         kinds = {
             "train": self.result.train_metrics_clientapp,
             "evaluate": self.result.evaluate_metrics_clientapp,
@@ -96,6 +101,8 @@ class Progress:
         """Return the job's result: the last strategy's arrays, else the one ArrayRecord of the app's own state."""
         if self.result is not None and self.result.arrays:
             return grid.final_dtypes(self.result.arrays, self.record)
+        if self._older is not None:
+            return self._older[0]
         kept = {name: record for name, record in context.state.items() if isinstance(record, ArrayRecord)}
         if RESULT in kept:
             return grid.final_dtypes(kept[RESULT], RESULT)

@@ -80,3 +80,12 @@ async def test_a_tenants_folder_called_common_is_the_tenants_and_never_ours(tmp_
     for mode in {MODE, SandboxMode.NONE}:
         played = await play(APPS / "shadow", 2, mode, tmp_path)
         assert played.last["op"] == "finished", played.last
+
+
+async def test_an_app_in_flowers_older_style_runs_and_has_a_result(tmp_path: Path) -> None:
+    played = await play(APPS / "legacy", 3, MODE, tmp_path)
+    assert played.last["metrics"] == {"evaluate.loss": 12.0, "evaluate.accuracy": 0.5}
+    # Each of two rounds adds the mean of 1, 2 and 3.
+    np.testing.assert_array_equal(played.arrays["arrays/0"], np.full(3, 4.0, np.float32))
+    asked = [frame["messages"][0]["type"] for frame in played.of("exchange")]
+    assert asked == [*["train"] * 3, *["evaluate"] * 3] * 2

@@ -7,7 +7,7 @@ import fcntl
 import gc
 import math
 import os
-import pickle
+import pickle  # noqa: TID251 the question is what an app's own pickling does
 from typing import Any
 
 import numpy as np
