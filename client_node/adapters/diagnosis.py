@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import ssl
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from client_node.services.credentials import Credentials
@@ -48,10 +49,29 @@ def diagnose(address: str, mine: Credentials, clock: Clock) -> str:
 
 def _connect(address: str, mine: Credentials) -> None:
     host, port = split_address(address)
+    came, to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = _context(mine).wrap_bio(came, to_send, server_hostname=host)
+    # Not wrap_socket: it leaks the descriptor when the other end resets the connection before the handshake.
     with socket.create_connection((host, port), TIMEOUT_S) as plain:
         plain.settimeout(TIMEOUT_S)
-        with _context(mine).wrap_socket(plain, server_hostname=host) as secure:
-            secure.read(1)  # under TLS 1.3 a refusal of our certificate comes only now
+        for step in (tls.do_handshake, lambda: tls.read(1)):  # TLS 1.3: a refusal of our certificate comes only now
+            _pump(step, plain, came, to_send)
+
+
+def _pump(step: Callable[[], object], plain: socket.socket, came: ssl.MemoryBIO, to_send: ssl.MemoryBIO) -> None:
+    """Run one step of TLS, carrying its bytes."""
+    while True:
+        try:
+            step()
+        except ssl.SSLWantReadError:
+            plain.sendall(to_send.read())
+            if data := plain.recv(65536):
+                came.write(data)
+            else:
+                came.write_eof()
+        else:
+            plain.sendall(to_send.read())
+            return
 
 
 def _sentence(error: OSError, address: str, now: float) -> str:
