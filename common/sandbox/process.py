@@ -120,7 +120,9 @@ class Child:
         if grace > 0:
             await self._gone(grace)
         self._kill_group()
-        await self._gone(REAP_S)
+        if not await self._gone(REAP_S):
+            self._signal_group()
+            await self._gone(REAP_S)
         self._watch.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._watch
@@ -140,6 +142,16 @@ class Child:
         self._kill_group()
 
     def _kill_group(self) -> None:
+        # The first process of the namespace goes, and all the others with it; then bubblewrap reaps it and ends by
+        # itself, so that no orphan is left to an init that may not reap.
+        inner = process_tree(self.pid)[1:2] if self._boxed and not self._exited.is_set() else []
+        if not inner:
+            self._signal_group()
+        for pid in inner:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def _signal_group(self) -> None:
         # The group's id stays reserved while a member lives, so this cannot hit a stranger before it is empty.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
