@@ -21,6 +21,10 @@ _NOT_YET, _EXPIRED, _HOST, _IP = 9, 10, 62, 64
 _UNKNOWN_CA = {18, 19, 20, 21}
 
 
+class _CertificateRefused(OSError):
+    """The other end hung up as soon as it had seen this node's certificate."""
+
+
 def split_address(address: str) -> tuple[str, int]:
     """Return host and port of ``address``, IPv6 in brackets or not."""
     host, _, port = address.rpartition(":")
@@ -43,7 +47,7 @@ def diagnose(address: str, mine: Credentials, clock: Clock) -> str:
     try:
         _connect(address, mine)
     except OSError as error:
-        return _sentence(error, address, now)
+        return _sentence(error, address, mine, now)
     return ""
 
 
@@ -54,8 +58,11 @@ def _connect(address: str, mine: Credentials) -> None:
     # Not wrap_socket: it leaks the descriptor when the other end resets the connection before the handshake.
     with socket.create_connection((host, port), TIMEOUT_S) as plain:
         plain.settimeout(TIMEOUT_S)
-        for step in (tls.do_handshake, lambda: tls.read(1)):  # TLS 1.3: a refusal of our certificate comes only now
-            _pump(step, plain, came, to_send)
+        _pump(tls.do_handshake, plain, came, to_send)
+        try:  # under TLS 1.3 the other end judges our certificate only now; gRPC just hangs up if it does not like it
+            _pump(lambda: tls.read(1), plain, came, to_send)
+        except (ssl.SSLError, ConnectionError) as error:
+            raise _CertificateRefused from error
 
 
 def _pump(step: Callable[[], object], plain: socket.socket, came: ssl.MemoryBIO, to_send: ssl.MemoryBIO) -> None:
@@ -74,17 +81,17 @@ def _pump(step: Callable[[], object], plain: socket.socket, came: ssl.MemoryBIO,
             return
 
 
-def _sentence(error: OSError, address: str, now: float) -> str:
+def _sentence(error: OSError, address: str, mine: Credentials, now: float) -> str:
     match error:
         case socket.gaierror():
             host = split_address(address)[0]
             return f"DNS: {host} does not resolve ({error.strerror}); check the name and this machine's resolver"
         case ConnectionRefusedError():
             return f"{address} refuses connections: the coordinator is down or listens on another port"
-        case ssl.SSLCertVerificationError():
-            return _their_certificate(error, address, now)
+        case _CertificateRefused():
+            return _our_certificate(mine, now)
         case ssl.SSLError():
-            return _their_refusal(error, now)
+            return _their_certificate(error, address, now)
         case TimeoutError():
             return f"{address} does not answer: a firewall drops the packets, or the coordinator hangs"
         case _:
@@ -102,7 +109,9 @@ def _context(mine: Credentials) -> ssl.SSLContext:
     return context
 
 
-def _their_certificate(error: ssl.SSLCertVerificationError, address: str, now: float) -> str:
+def _their_certificate(error: ssl.SSLError, address: str, now: float) -> str:
+    if not isinstance(error, ssl.SSLCertVerificationError):
+        return f"{address} does not speak TLS as the node link does ({error.reason or error}); is it the right port?"
     code = error.verify_code
     if code in {_NOT_YET, _EXPIRED}:
         word = "is not valid yet" if code == _NOT_YET else "has expired"
@@ -117,13 +126,9 @@ def _their_certificate(error: ssl.SSLCertVerificationError, address: str, now: f
     return f"the coordinator's certificate is refused: {error.verify_message}"
 
 
-def _their_refusal(error: ssl.SSLError, now: float) -> str:
-    text = (error.reason or str(error)).lower()
-    if "alert" not in text:
-        return f"TLS fails: {error.reason or error}; is this the node link's port?"
-    if "unknown_ca" in text or "unknown ca" in text:
-        return "the coordinator does not know this node's CA: it was set up anew; join again"
+def _our_certificate(mine: Credentials, now: float) -> str:
     return (
-        f"the coordinator refuses this node's certificate ({text.replace('_', ' ')}); either its clock and this one "
-        f"({iso(now)}) differ, or the certificate is no longer good"
+        f"the coordinator hangs up on this node's certificate (good from {iso(mine.says.not_before)} to "
+        f"{iso(mine.says.not_after)}; this clock says {iso(now)}): its clock is outside of that time, or its CA was "
+        "made anew (then join again)"
     )

@@ -55,7 +55,8 @@ class Link(Protocol):
         Raises:
             NotFound: the coordinator offers no such content to this node.
             BadSignature: what came has another digest, twice.
-            PolicyDenied: this node is revoked or quarantined.
+            PolicyDenied, Unauthenticated: this node is revoked or quarantined, its certificate has expired.
+            QuotaExceeded: this node's disk is full. LeaseLost: the link is closed.
         """
         ...
 
@@ -66,7 +67,8 @@ class Link(Protocol):
 
         Raises:
             NotFound: no such task for this node. QuotaExceeded: it is larger than allowed.
-            PolicyDenied: this node is revoked or quarantined.
+            PolicyDenied, Unauthenticated: this node is revoked or quarantined, its certificate has expired.
+            BadSignature: the file is not what ``digest`` names. LeaseLost: the link is closed.
         """
         ...
 

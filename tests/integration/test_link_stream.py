@@ -6,6 +6,7 @@ import asyncio
 import signal
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ from client_node.adapters.diagnosis import diagnose
 from client_node.adapters.grpc_channel import Channel, LinkOptions
 from client_node.services.credentials import load_credentials
 from common.clock import ManualClock, SystemClock
+from common.crypto.keys import load_p256
+from common.crypto.x509 import issue_node_cert, load_ca, make_ca, make_csr, read_node_cert
 from common.ids import JobId
 from common.units import Seconds
 from common.wire import hansa_node_pb2 as pb
@@ -232,6 +235,33 @@ async def test_the_diagnosis_names_dns_refusal_wrong_host_and_a_wrong_clock(kit:
     late = ManualClock(now.now() + 2 * 86400)
     assert "certificate expired at" in diagnose(kit.address, mine, late)
     assert "this machine's clock is wrong" in diagnose(kit.address, mine, ManualClock(0.0))
+
+
+async def test_the_diagnosis_knows_a_certificate_the_coordinator_does_not_like(kit: Kit) -> None:
+    place = await kit.node("a")
+    mine, now = load_credentials(place), SystemClock().now()
+    csr = make_csr(load_p256(place.key))
+    of_another_ca = issue_node_cert(load_ca(*make_ca("x")), csr, "acme", mine.says.node, 1, 86400, now)
+    begins_later = issue_node_cert(kit.keyring.ca, csr, "acme", mine.says.node, 1, 86400, now + 7200)
+    for pem in (of_another_ca, begins_later):
+        theirs = replace(mine, certificate=pem, says=read_node_cert(pem))
+        sentence = await asyncio.to_thread(diagnose, kit.address, theirs, ManualClock(theirs.says.not_before + 1))
+        assert "hangs up on this node's certificate" in sentence
+    assert await asyncio.to_thread(diagnose, kit.address, mine, SystemClock()) == ""
+
+
+async def test_the_diagnosis_knows_a_port_that_is_not_the_node_links(kit: Kit) -> None:
+    place = await kit.node("a")
+
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 mail.example.org ESMTP" + bytes([13, 10]))
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(greet, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        sentence = await asyncio.to_thread(diagnose, f"127.0.0.1:{port}", load_credentials(place), SystemClock())
+    assert "is it the right port?" in sentence
 
 
 async def test_closing_the_link_ends_a_waiting_transfer(kit: Kit) -> None:
