@@ -32,11 +32,16 @@ async def send_replies(child: Child, job: Job, row: Exchange, kept: Sequence[Kep
 async def recorded_objects(blobs: BlobStore, tenant: TenantId, row: Exchange) -> list[Kept]:
     """Open the objects of a recorded row again, in order."""
     kept: list[Kept] = []
-    for reply in row.replies:
-        if reply.digest is not None:
-            path = await blobs.open(tenant, reply.digest)
-            fd = await asyncio.to_thread(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
-            kept.append(Kept(Digest(reply.digest), reply.size, fd))
+    try:
+        for reply in row.replies:
+            if reply.digest is not None:
+                path = await blobs.open(tenant, reply.digest)
+                fd = await asyncio.to_thread(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
+                kept.append(Kept(Digest(reply.digest), reply.size, fd))
+    except BaseException:
+        for one in kept:
+            os.close(one.fd)
+        raise
     return kept
 
 

@@ -125,14 +125,14 @@ class Conversation:
             elif row is not None:
                 await self._replay(row)
             else:
-                owned = self._owns(call)
+                owned = await self._owns(call)
                 await self._live(call, held)
         finally:
             if not owned:
                 for one in held:
                     one.close()
 
-    def _owns(self, call: Call) -> bool:
+    async def _owns(self, call: Call) -> bool:
         """Say whether a new exchange must be opened, or the one that a dead child left is the same."""
         old = self._run.live.get(self._run.journal.seq)
         if old is None:
@@ -141,6 +141,7 @@ class Conversation:
             return False
         old.end("replaced")
         del self._run.live[old.seq]
+        await closing.release(self._around, old)
         return True
 
     async def _live(self, call: Call, held: Sequence[HeldObject]) -> None:

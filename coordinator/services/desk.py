@@ -43,16 +43,17 @@ class JobDesk:
 
     async def start(self) -> None:
         """Take up every unfinished job where it was left."""
-        after = None
+        jobs: list[Job] = []
         while True:
-            jobs = await self._around.store.read(
+            after = (jobs[-1].created_at, str(jobs[-1].id)) if jobs else None
+            page = await self._around.store.read(
                 lambda tx, cursor=after: list(tx.jobs.list(states=_UNFINISHED, after=cursor, limit=_PAGE))  # type: ignore[misc]
             )
-            for job in jobs:
-                await self._run(job)
-            if len(jobs) < _PAGE:
-                return
-            after = (jobs[-1].created_at, jobs[-1].id)
+            jobs += page
+            if len(page) < _PAGE:
+                break
+        for job in reversed(jobs):  # who came first asks first
+            await self._run(job)
 
     async def admit(self, job: Job) -> None:
         """Start a job that was just submitted."""
