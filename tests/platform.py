@@ -176,9 +176,9 @@ class Platform:
         config = {key.replace("_", "-"): value for key, value in run_config.items()}
         return str(self.client.jobs.submit(FEDERATION, digest, run_config=config, seed=seed)["id"])
 
-    def finish(self, job: str, timeout: float = PATIENCE_S) -> dict[str, Any]:
-        """Wait for the job's end and return it."""
-        self.until(lambda: self._ended(job), f"end of {job}", timeout)
+    def finish(self, job: str, timeout: float = PATIENCE_S, *, every: float = 0.05) -> dict[str, Any]:
+        """Wait for the job's end, asking ``every`` so many seconds, and return it."""
+        self.until(lambda: self._ended(job), f"end of {job}", timeout, every=every)
         return dict(self.client.jobs.get(job))
 
     def _ended(self, job: str) -> bool:
@@ -187,11 +187,11 @@ class Platform:
         except Unreachable:
             return False
 
-    def until(self, true: Any, what: str, timeout: float = PATIENCE_S) -> None:
+    def until(self, true: Any, what: str, timeout: float = PATIENCE_S, *, every: float = 0.05) -> None:
         deadline = time.monotonic() + timeout
         while not true():
             assert time.monotonic() < deadline, f"no {what} in {timeout} s\n{self.tail()}"
-            time.sleep(0.05)
+            time.sleep(every)
 
     def tail(self) -> str:
         """Return the ends of all logs, for a failure's message."""

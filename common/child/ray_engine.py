@@ -11,7 +11,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from flwr.app import Context
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
 from common.child.loader import load, seed_all
@@ -44,10 +45,21 @@ def run_ray(app_dir: Path, server: str, client: str, config: dict[str, Any], nod
         context.run_config.update(config)
         server_app(grid, context)
 
+    class Configured(ClientApp):
+        """The app's own with the run's configuration, which ``run_simulation`` gives to no client.
+
+        Defined here so that it travels to the actors by value: our modules are not there.
+        """
+
+        def __call__(self, message: Message, context: Context) -> Message:
+            context.run_config.update(config)
+            reply: Message = client_app(message, context)
+            return reply
+
     began = time.perf_counter()
     simulation.run_simulation(
         server_app=outer,
-        client_app=client_app,
+        client_app=Configured(),
         num_supernodes=nodes,
         backend_config={"client_resources": {"num_cpus": 1, "num_gpus": 0.0}},
     )
