@@ -19,6 +19,8 @@ from common.child.loader import load, seed_all
 from common.child.parent import Stop
 from common.child.server import Progress
 
+_LOOK_S = 0.05
+
 
 def run_ray(app_dir: Path, server: str, client: str, config: dict[str, Any], nodes: int, seed: int) -> dict[str, Any]:
     """Run the app with ``nodes`` virtual clients under Ray and return the summary.
@@ -43,6 +45,8 @@ def run_ray(app_dir: Path, server: str, client: str, config: dict[str, Any], nod
     @outer.main()
     def main(grid: Grid, context: Context) -> None:
         context.run_config.update(config)
+        while len(list(grid.get_node_ids())) < nodes:  # they come one by one, and a strategy samples of those here
+            time.sleep(_LOOK_S)
         server_app(grid, context)
 
     class Configured(ClientApp):
@@ -52,8 +56,16 @@ def run_ray(app_dir: Path, server: str, client: str, config: dict[str, Any], nod
         """
 
         def __call__(self, message: Message, context: Context) -> Message:
-            context.run_config.update(config)
-            reply: Message = client_app(message, context)
+            # Flower refuses a context whose run_config changed, so the app gets one of its own.
+            inner = Context(
+                run_id=context.run_id,
+                node_id=context.node_id,
+                node_config=context.node_config,
+                state=context.state,
+                run_config={**context.run_config, **config},
+            )
+            reply: Message = client_app(message, inner)
+            context.state = inner.state
             return reply
 
     began = time.perf_counter()

@@ -42,9 +42,10 @@ async def test_it_agrees_with_real_processes(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="no Ray: pip install flwr[simulation]")
-def test_it_agrees_with_flowers_own_engine(tmp_path: Path) -> None:
+@pytest.mark.parametrize("app", ["numpy_app", "../../examples/heart"])  # heart reads run_config and ends with a query
+def test_it_agrees_with_flowers_own_engine(tmp_path: Path, app: str) -> None:
     for engine in ("inline", "ray"):
-        code, events = simulate("numpy_app", "--nodes", "3", "--engine", engine, result=tmp_path / engine)
+        code, events = simulate(app, "--nodes", "3", "--engine", engine, result=tmp_path / engine)
         assert (code, events[-1]["event"]) == (0, "finished"), events[-1]
     inline, ray = load_file(tmp_path / "inline"), load_file(tmp_path / "ray")
     assert inline.keys() == ray.keys()
