@@ -169,11 +169,15 @@ class Conversation:
         number = self._shown_round(live.call)
         telling.closed(self._around, run.job, live, closed, number, begun)
         run.changed(replace(run.job, round=max(run.job.round, number)))
-        await run.commit(closed.row)
-        failpoint("exchange_closed_before_reply")
-        run.journal.append(closed.row)
+        await self._record(closed.row)
         await answers.send_replies(self._child, run.job, closed.row, closed.kept, run.journal)
         run.closed(live)
+
+    async def _record(self, row: Exchange) -> None:
+        """Write down what the child is told next; whoever dies in between tells it again from there."""
+        await self._run.commit(row)
+        failpoint("exchange_closed_before_reply")
+        self._run.journal.append(row)
 
     async def _replay(self, row: Exchange) -> None:
         kept = await answers.recorded_objects(self._around.blobs, self._run.job.tenant, row)
@@ -210,9 +214,7 @@ class Conversation:
             await self._child.send({"op": "replies", "replies": [], "objects": []})
             return
         row, kept = await run.pushes.take(run.job, run.journal.seq, ids, ready)
-        await run.commit(row)
-        failpoint("exchange_closed_before_reply")
-        run.journal.append(row)
+        await self._record(row)
         await answers.send_replies(self._child, run.job, row, kept, run.journal)
         run.pushes.given(ready)
 

@@ -12,7 +12,7 @@ import pytest
 
 from common.errors import PlatformError
 from common.failpoints import REGISTRY
-from tests.platform import Platform, platform, pretty
+from tests.platform import PATIENCE_S, Platform, platform, pretty
 
 APP = Path(__file__).parents[1] / "apps" / "durable"
 NODES = ("a", "b", "c")
@@ -72,7 +72,7 @@ def test_a_coordinator_killed_at_a_failpoint_ends_with_the_same_bytes(stage, nam
     whole.coordinator.stop()
     whole.start(f"{name}:{count}")
     job = submit_although_it_dies(stage)
-    whole.coordinator.wait(90)
+    assert whole.coordinator.wait(PATIENCE_S) == -signal.SIGKILL
     whole.start()
     assert stage.result(job or only_job(stage)) == stage.calm
 
@@ -94,7 +94,7 @@ def test_a_node_killed_at_a_failpoint_ends_with_the_same_bytes(stage, name):
     node.process.stop()
     node.process.start(f"{name}:{1 if name == 'model_installed_before_swap' else 2}")
     job = stage.submit()
-    node.process.wait(90)
+    assert node.process.wait(PATIENCE_S) == -signal.SIGKILL
     node.process.start()
     assert stage.result(job) == stage.calm
 
