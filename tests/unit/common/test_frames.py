@@ -13,6 +13,7 @@ from common.child import frames
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
     lambda c: st.lists(c) | st.dictionaries(st.text(), c),
+    max_leaves=12,
 )
 
 
@@ -23,7 +24,7 @@ def pair():
         yield ours, theirs
 
 
-@given(st.dictionaries(st.text(), JSON))
+@given(st.dictionaries(st.text(), JSON, max_size=6))
 def test_what_is_sent_is_received(message):
     ours, theirs = socket.socketpair()
     with ours, theirs:
