@@ -13,6 +13,7 @@ import statistics
 import tempfile
 import threading
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def seconds_between(times: list[str]) -> list[float]:
     from datetime import datetime
 
     at = [datetime.fromisoformat(text).timestamp() for text in times]
-    return [b - a for a, b in zip(at, at[1:], strict=False)]
+    return [b - a for a, b in pairwise(at)]
 
 
 def main(argv: list[str]) -> None:
