@@ -12,8 +12,9 @@ from tests.servers.fixtures import minio_server, moto_server, postgres_server, p
 
 __all__ = ["minio_server", "moto_server", "postgres_server", "postgres_url"]
 
-settings.register_profile("ci", derandomize=True, deadline=None, database=None)
-settings.register_profile("dev", deadline=None)
+# No deadline: a busy machine is no error. CI tries the same examples every time; a developer's runs look for new ones.
+settings.register_profile("ci", derandomize=True, deadline=None, database=None, max_examples=100)
+settings.register_profile("dev", deadline=None, database=None, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
