@@ -24,7 +24,7 @@ from common.errors import PlatformError
 def join_coordinator(
     url: Annotated[str, typer.Argument(help="The coordinator, https://HOST:PORT.")],
     token: Annotated[str, typer.Option("--token", help="The one-use join token.", envvar="HANSA_JOIN_TOKEN")],
-    name: Annotated[str, typer.Option("--name", help="The node's name; default: as the token says.")] = "",
+    name: Annotated[str, typer.Option("--name", help="The node's name; default: the token's, or the tenant's.")] = "",
     directory: Dir = None,
     as_json: Json = False,
 ) -> None:

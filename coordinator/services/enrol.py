@@ -7,6 +7,7 @@ because TLS looks at a certificate once a connection and knows no revocation.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import chain, count
 
 from common.clock import Clock
 from common.crypto.keys import public_sha256
@@ -81,7 +82,7 @@ class Enrolment:
             node = Node(
                 fresh,
                 record.tenant,
-                _name_of(record, name),
+                _name_of(tx, record, name),
                 NodeStatus.ACTIVE,
                 generation=1,
                 key_sha256=key,
@@ -205,12 +206,17 @@ def _joined_before(tx: Tx, record: JoinTokenRecord, key: str, now: float) -> Nod
     return node
 
 
-def _name_of(record: JoinTokenRecord, asked: str) -> str:
+def _name_of(tx: Tx, record: JoinTokenRecord, asked: str) -> str:
+    """What the token says, else what the node asks for, else the tenant's name with the first number that is free."""
     if record.node_name and asked and asked != record.node_name:
         raise BadInput(
             f"this token is for a node named {record.node_name!r}, not {asked[:60]!r}", code="join_token_other_name"
         )
-    return slug(record.node_name or asked, what="node name")
+    if named := record.node_name or asked:
+        return slug(named, what="node name")
+    taken = {node.name for node in tx.nodes.list(frozenset({record.tenant}))}
+    numbered = (f"{record.tenant[:34]}-{number}" for number in count(2))
+    return next(name for name in chain([record.tenant], numbered) if name not in taken)
 
 
 def _in_good_standing(node: Node | None, node_id: NodeId) -> Node:

@@ -19,7 +19,8 @@ from client_node.services.enrol import Joined, join
 from client_node.services.node_dir import NodeDir
 from common.clock import ManualClock, SystemClock
 from common.crypto.keyring import open_keyring
-from common.crypto.keys import load_p256, private_pem, public_sha256
+from common.crypto.keys import load_p256, new_p256, private_pem, public_sha256
+from common.crypto.x509 import make_csr
 from common.errors import BadInput, BadSignature, Conflict, PlatformError, PolicyDenied, Unreachable
 from tests.integration.link_kit import Agent, Kit, open_kit
 
@@ -249,3 +250,8 @@ async def test_a_coordinator_that_is_down_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(Unreachable, match=r"https://127\.0\.0\.1:1 cannot be reached"):
         await joined("https://127.0.0.1:1", make_join_token("acme", "0" * 64).text, tmp_path / "node")
+
+
+async def test_a_node_that_nobody_named_takes_its_tenants_name_with_the_first_free_number(kit: Kit) -> None:
+    names = [(await kit.enrolment.join(await kit.token(), make_csr(new_p256()), "")).name for _ in range(3)]
+    assert names == ["acme", "acme-2", "acme-3"]

@@ -78,7 +78,7 @@ def token(
 @app.command("join-token")
 def join_token(
     name: Name,
-    node: Annotated[str, typer.Option(help="The node's name; empty = the node names itself.")] = "",
+    node: Annotated[str, typer.Option(help="The node's name; else the node says it, else the tenant's.")] = "",
     hours: Annotated[float, typer.Option(min=0.01, max=168, help="Valid for so many hours.")] = 1.0,
 ) -> None:
     """Create a one-use permission for a node to join; the command to run there goes to stdout."""
