@@ -19,6 +19,8 @@ from typing import Any
 from flwr.serverapp.strategy import FedAdagrad, FedAdam, FedAvg, FedAvgM, FedProx, FedYogi, Strategy
 from flwr.serverapp.strategy.strategy_utils import aggregate_metricrecords
 
+from common.child import single
+
 LINEAR = (FedAvg, FedProx, FedAvgM, FedAdam, FedYogi, FedAdagrad)
 WEIGHT = "num-examples"  # the metric in which the parent puts the total weight
 _SEES_REPLIES = ("_check_and_log_replies", "_compute_deltat_and_mt", "aggregate_evaluate", "aggregate_train")
@@ -46,6 +48,7 @@ def _globals(functions: dict[tuple[type, str], Any]) -> list[tuple[dict[str, Any
     return found
 
 
+single.install()
 # Taken before any app code runs; an app that changes Flower afterwards is seen.
 _ORIGINAL = _functions()
 _ORIGINAL_GLOBALS = _globals(_ORIGINAL)
