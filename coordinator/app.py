@@ -31,6 +31,7 @@ from coordinator.api.app import create_app
 from coordinator.api.services import CaInfo, Services
 from coordinator.api.settings import ApiSettings
 from coordinator.ports.blobs import BlobStore
+from coordinator.rpc.gate import Gate
 from coordinator.rpc.hub import Hub
 from coordinator.rpc.limits import LinkLimits
 from coordinator.rpc.server import LinkServer, ServerTls
@@ -121,10 +122,10 @@ class Coordinator:
         spool = Spool(settings.dir / "spool", limits)
         around = self._around(keys, store, blobs, hub, spool)
         desk = JobDesk(around)
-        enrolment = self._enrolment(keys, store, hub, link_port)
+        enrolment, policies = self._enrolment(keys, store, hub, link_port), Policies.load()
         tls = ServerTls(keys.tls_key, keys.tls_certificate, keys.ca.pem)
-        link = LinkServer(hub, enrolment, desk, spool, tls, self.clock, limits)
-        rest = self._rest(self._services(keys, around, desk, enrolment))
+        link = LinkServer(hub, Gate(enrolment, policies, self.clock), desk, spool, tls, self.clock, limits)
+        rest = self._rest(self._services(keys, around, desk, enrolment, policies))
         first = await Identity(store, self.clock).ensure_admin_token(settings.dir / "admin.token")
         await desk.start()
         try:
@@ -205,7 +206,9 @@ class Coordinator:
         )
         return Enrolment(store, keys.ca, self.clock, told, hub)
 
-    def _services(self, keys: Keyring, around: Around, desk: JobDesk, enrolment: Enrolment) -> Services:
+    def _services(
+        self, keys: Keyring, around: Around, desk: JobDesk, enrolment: Enrolment, policies: Policies
+    ) -> Services:
         environments = around.settings.environments
         submissions = Submissions(around.store, around.blobs, desk, self.clock, around.presence, environments)
         return Services(
@@ -220,7 +223,7 @@ class Coordinator:
             link=around.link,
             store=around.store,
             blobs=around.blobs,
-            policies=Policies.load(),
+            policies=policies,
             clock=self.clock,
             ca=CaInfo(keys.ca.pem.decode(), keys.ca.sha256, keys.manifest_keys),
             jobs_dir=around.settings.jobs_dir,

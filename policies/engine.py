@@ -17,9 +17,11 @@ from typing import Any
 import cedarpy
 
 from common.errors import BadInput, PolicyDenied
-from policies.parties import PrincipalLike, Resource, principal_entity, resource_entity
+from policies.parties import NodePrincipal, PrincipalLike, Resource, principal_entity, resource_entity
 
 Context = Mapping[str, str | bool | int]
+_TO_USER = "ask an admin of the tenant for a token with a role that may do this"
+_TO_NODE = "ask the operator of the coordinator what its policies forbid"
 
 
 @dataclass(frozen=True)
@@ -118,16 +120,16 @@ class Policies:
         """
         verdict = self.authorise(principal, action, resource, context)
         if not verdict.allowed:
-            raise denied(action, resource, verdict)
+            raise denied(action, resource, verdict, _TO_NODE if isinstance(principal, NodePrincipal) else _TO_USER)
         return verdict
 
 
-def denied(action: str, resource: Resource, verdict: Verdict) -> PolicyDenied:
+def denied(action: str, resource: Resource, verdict: Verdict, next_step: str = _TO_USER) -> PolicyDenied:
     """Return the error for a refused act; it names the forbidding policies, never the evaluation's innards."""
     by = f" (policy {', '.join(verdict.policy_ids)})" if verdict.policy_ids else ""
     return PolicyDenied(
         f"policy refuses {action} on {resource.kind} {resource.id[:80]}{by}",
-        next_step="ask an admin of the tenant for a token with a role that may do this",
+        next_step=next_step,
     )
 
 

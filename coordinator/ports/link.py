@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from common.ids import Digest, JobId, NodeId, TaskId
+from common.ids import Digest, JobId, NodeId, TaskId, TenantId
 from common.wire import hansa_node_pb2 as pb
 from coordinator.domain.nodes import NodeReport
 
@@ -45,6 +45,24 @@ class SpooledUpdate:
     path: Path
 
 
+@dataclass(frozen=True)
+class Offered:
+    """Content that was offered: the file, whose it is, and to which node it was offered."""
+
+    path: Path
+    tenant: TenantId
+    node: NodeId
+
+
+@dataclass(frozen=True)
+class Awaited:
+    """A task's answer: is it wanted now (False = done with it), whose task it is, and which node's."""
+
+    wanted: bool
+    tenant: TenantId
+    node: NodeId
+
+
 class LinkEvents(Protocol):
     """What the rpc layer tells the services.  All are called on the event loop."""
 
@@ -64,15 +82,19 @@ class LinkEvents(Protocol):
     async def deploy_status(self, node: NodeId, status: pb.DeployStatus) -> None: ...
     async def log_chunk(self, node: NodeId, job: JobId, text: str) -> None: ...
 
-    async def may_download(self, node: NodeId, digest: Digest, job: str, model: str) -> Path:
-        """Return the file to send. Raises NotFound: nothing this node was offered has that digest."""
-        ...
-
-    async def may_upload(self, node: NodeId, task: TaskId, digest: Digest, size: int) -> bool:
-        """Say whether the update is wanted now: False = done with it (closed, or accepted already).
+    async def may_download(self, node: NodeId, digest: Digest, job: str, model: str) -> Offered:
+        """Return the content of that digest; ``node`` of the answer is who may have it, which may be another node.
 
         Raises:
-            NotFound: no such task for this node. QuotaExceeded: larger than the task allows.
+            NotFound: nothing around this node was offered under that name.
+        """
+        ...
+
+    async def may_upload(self, node: NodeId, task: TaskId, digest: Digest, size: int) -> Awaited:
+        """Say whether the update is wanted now, and from whom, which may be another node.
+
+        Raises:
+            NotFound: no such task around this node. QuotaExceeded: larger than the task allows.
         """
         ...
 

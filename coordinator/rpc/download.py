@@ -14,6 +14,7 @@ from common.wire import hansa_node_pb2 as pb
 from common.wire.threads import begin, settled
 from coordinator.ports.link import LinkEvents
 from coordinator.rpc.convert import text
+from coordinator.rpc.gate import Gate
 from coordinator.rpc.limits import LinkLimits
 from coordinator.rpc.pace import Pace
 from coordinator.rpc.peer import Peer
@@ -27,19 +28,21 @@ AHEAD = 4  # chunks a read
 class Downloads:
     """Sends files that the services let a node have."""
 
-    def __init__(self, events: LinkEvents, pool: Executor, limits: LinkLimits) -> None:
-        """Ask ``events``, read with the threads of ``pool``."""
-        self._events, self._pool, self._limits = events, pool, limits
+    def __init__(self, events: LinkEvents, gate: Gate, pool: Executor, limits: LinkLimits) -> None:
+        """Ask ``events`` and ``gate``, read with the threads of ``pool``."""
+        self._events, self._gate, self._pool, self._limits = events, gate, pool, limits
 
     async def send(self, peer: Peer, request: pb.DownloadRequest, context: grpc.aio.ServicerContext) -> None:
         """Stream the content from ``request.offset`` on.
 
         Raises:
-            NotFound: this node was offered no such content. BadInput: the offset is beyond its end.
-            LeaseLost: the node does not read.
+            NotFound: there is no such content around this node. PolicyDenied: it is another node's.
+            BadInput: the offset is beyond its end. LeaseLost: the node does not read.
         """
-        path = await self._events.may_download(peer.id, digest(request.digest), text(request.job), text(request.model))
-        fd = _open(path, request.offset)
+        what = digest(request.digest)
+        offered = await self._events.may_download(peer.id, what, text(request.job), text(request.model))
+        self._gate.download(peer, what, offered)
+        fd = _open(offered.path, request.offset)
         reading = begin(self._pool, _read, fd, request.offset)
         at = request.offset
         try:

@@ -1,7 +1,8 @@
 """The gRPC server of the node link: every method goes through one door.
 
 ``_guarded`` wraps each of them: certificate, expiry and standing are checked on every call, errors become statuses,
-and what runs can be cut when its node is shut out.  A method cannot be registered without it.
+and what runs can be cut when its node is shut out.  A method cannot be registered without it.  What the node then asks
+for is judged by the policies, through the gate.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ from common.wire.threads import in_thread
 from coordinator.ports.link import LinkEvents
 from coordinator.rpc.connect import EventStream
 from coordinator.rpc.download import Downloads
+from coordinator.rpc.gate import Gate
 from coordinator.rpc.hub import Hub
 from coordinator.rpc.limits import LinkLimits
-from coordinator.rpc.peer import Peer, admit, check_expiry
+from coordinator.rpc.peer import Peer, check_expiry
 from coordinator.rpc.spool import Spool
 from coordinator.rpc.upload import Uploads, header_of
-from coordinator.services.enrol import Enrolment
 
 _log = structlog.get_logger()
 _Method = Callable[[Peer, Any, Any], Awaitable[Any]]
@@ -56,20 +57,20 @@ class LinkServer:
     def __init__(
         self,
         hub: Hub,
-        enrolment: Enrolment,
+        gate: Gate,
         events: LinkEvents,
         spool: Spool,
         tls: ServerTls,
         clock: Clock,
         limits: LinkLimits | None = None,
     ) -> None:
-        """Serve ``events`` to the nodes that ``enrolment`` knows."""
-        self._hub, self._enrolment, self._clock, self._tls = hub, enrolment, clock, tls
+        """Serve ``events`` to the nodes that ``gate`` admits."""
+        self._hub, self._gate, self._clock, self._tls = hub, gate, clock, tls
         self._limits, self._spool = limits or LinkLimits(), spool
         self._pool = ThreadPoolExecutor(IO_THREADS, thread_name_prefix="link")
         self._stream = EventStream(hub, events, clock, self._limits)
-        self._uploads = Uploads(events, spool, self._pool, self._limits)
-        self._downloads = Downloads(events, self._pool, self._limits)
+        self._uploads = Uploads(events, gate, spool, self._pool, self._limits)
+        self._downloads = Downloads(events, gate, self._pool, self._limits)
         self._server: grpc.aio.Server | None = None
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -134,7 +135,7 @@ class LinkServer:
     ) -> Callable[[Any, grpc.aio.ServicerContext], Coroutine[Any, Any, Any]]:
         async def call(request: Any, context: grpc.aio.ServicerContext) -> Any:  # noqa: ANN401
             try:
-                peer = await admit(context, self._enrolment, self._clock)
+                peer = await self._gate.admit(context)
                 if counted:
                     return await self._cuttable(peer, method(peer, request, context))
                 return await method(peer, request, context)
@@ -172,6 +173,7 @@ class LinkServer:
         return task.result()
 
     async def _connect(self, peer: Peer, _requests: object, context: grpc.aio.ServicerContext) -> None:
+        self._gate.connect(peer)
         await self._stream.serve(peer, context)
 
     async def _upload(
@@ -183,10 +185,7 @@ class LinkServer:
         return await self._uploads.offset(peer, key)
 
     async def _renew(self, peer: Peer, request: pb.RenewRequest, _context: object) -> pb.RenewReply:
-        presented = peer.certificate
-        certificate, until, generation = await self._enrolment.renew(
-            peer.id, presented.generation, presented.key_sha256, request.csr
-        )
+        certificate, until, generation = await self._gate.renew(peer, request.csr)
         return pb.RenewReply(certificate=certificate, until=until, generation=generation)
 
     async def _sweep(self) -> None:

@@ -20,6 +20,7 @@ from common.wire import hansa_node_pb2 as pb
 from common.wire.threads import ChunkWriter, in_thread
 from coordinator.ports.link import LinkEvents, SpooledUpdate
 from coordinator.rpc.convert import task_of
+from coordinator.rpc.gate import Gate
 from coordinator.rpc.limits import LinkLimits
 from coordinator.rpc.pace import Pace
 from coordinator.rpc.peer import Peer
@@ -47,20 +48,20 @@ class _Running:
 class Uploads:
     """Receives updates; one at a time for each (node, task, digest)."""
 
-    def __init__(self, events: LinkEvents, spool: Spool, pool: Executor, limits: LinkLimits) -> None:
-        """Spool into ``spool`` with the threads of ``pool``; tell ``events``."""
-        self._events, self._spool, self._pool, self._limits = events, spool, pool, limits
+    def __init__(self, events: LinkEvents, gate: Gate, spool: Spool, pool: Executor, limits: LinkLimits) -> None:
+        """Spool into ``spool`` with the threads of ``pool``; ask ``gate``, tell ``events``."""
+        self._events, self._gate, self._spool, self._pool, self._limits = events, gate, spool, pool, limits
         self._running: dict[Path, _Running] = {}
 
     async def offset(self, peer: Peer, key: pb.UploadKey) -> pb.UploadOffset:
         """Say how much of an update is held.
 
         Raises:
-            NotFound, QuotaExceeded: as ``LinkEvents.may_upload``.
+            NotFound, QuotaExceeded: as ``LinkEvents.may_upload``. PolicyDenied: the task is another node's.
         """
         task, what = task_of(key.task), digest(key.digest)
         self._check_size(key.size)
-        if not await self._events.may_upload(peer.id, task, what, key.size):
+        if not await self._wanted(peer, task, what, key.size):
             return pb.UploadOffset(done=True)
         path = self._spool.path(peer.id, task, what)
         held = await in_thread(self._pool, self._spool.held, path)
@@ -73,6 +74,7 @@ class Uploads:
             BadSignature: it is not what its digest names; it is dropped.
             QuotaExceeded: longer than announced or allowed, or no room.
             LeaseLost: ``offset`` is beyond what is held, or it came too slowly.
+            NotFound, PolicyDenied: as ``offset``.
         """
         self._check_size(header.size)
         path = self._spool.path(peer.id, header.task, header.digest)
@@ -80,7 +82,7 @@ class Uploads:
         mine = _Running(_this_task(), _loop_time())
         self._running[path] = mine
         try:
-            if not await self._events.may_upload(peer.id, header.task, header.digest, header.size):
+            if not await self._wanted(peer, header.task, header.digest, header.size):
                 return pb.UploadResult(accepted=True, code="done", message="nothing more is needed")
             await self._spool_chunks(path, header, chunks, mine)
         finally:
@@ -89,6 +91,11 @@ class Uploads:
         update = SpooledUpdate(header.task, peer.id, header.digest, header.size, path)
         accepted, code, message = await self._tell(update)
         return pb.UploadResult(accepted=accepted, code=code, message=message)
+
+    async def _wanted(self, peer: Peer, task: TaskId, what: Digest, size: int) -> bool:
+        awaited = await self._events.may_upload(peer.id, task, what, size)
+        self._gate.upload(peer, task, awaited)
+        return awaited.wanted
 
     async def _tell(self, update: SpooledUpdate) -> tuple[bool, str, str]:
         accepted = False

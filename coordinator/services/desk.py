@@ -6,17 +6,16 @@ Implements ``coordinator.ports.link.LinkEvents``.
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import structlog
 
 from common.errors import IllegalTransition, LeaseLost, NotFound, QuotaExceeded
-from common.ids import Digest, JobId, NodeId, TaskId
+from common.ids import Digest, JobId, NodeId, TaskId, TenantId
 from common.wire import hansa_node_pb2 as pb
 from coordinator.domain.denials import Denial
 from coordinator.domain.jobs import FINAL, Job, JobState
 from coordinator.domain.nodes import NodeReport
-from coordinator.ports.link import SpooledUpdate
+from coordinator.ports.link import Awaited, Offered, SpooledUpdate
 from coordinator.rounds.slots import SlotState
 from coordinator.services.around import Around
 from coordinator.services.exchange import LiveExchange
@@ -166,22 +165,22 @@ class JobDesk:
         if name is not None:
             await self._logs.append(job, name, text)
 
-    async def may_download(self, node: NodeId, digest: Digest, job: str, model: str) -> Path:
-        """Return the file to send.
+    async def may_download(self, node: NodeId, digest: Digest, job: str, model: str) -> Offered:
+        """Return the content of that digest and whom it was offered to.
 
         Raises:
-            NotFound: nothing this node was offered has that digest.
+            NotFound: nothing offered for a job or model of this node has that digest.
         """
-        path = await (self._model_file(node, model, digest) if model else self._job_file(node, JobId(job), digest))
-        if path is None:
+        found = await (self._model_file(node, model, digest) if model else self._job_file(node, JobId(job), digest))
+        if found is None:
             raise NotFound(f"nothing offered to this node has the digest {digest}")
-        return path
+        return found
 
-    async def may_upload(self, node: NodeId, task: TaskId, digest: Digest, size: int) -> bool:  # noqa: ARG002 - the port's
-        """Say whether the update is wanted now: False = done with it.
+    async def may_upload(self, node: NodeId, task: TaskId, digest: Digest, size: int) -> Awaited:  # noqa: ARG002 - the port's
+        """Say whether the update is wanted now, and from whom.
 
         Raises:
-            NotFound: no such task for this node.
+            NotFound: no such task, or of a job that is not this node's.
             QuotaExceeded: larger than an update may be.
             LeaseLost: its exchange is not open yet; it will be offered again.
         """
@@ -189,13 +188,13 @@ class JobDesk:
             limit = self._around.settings.update_bytes
             raise QuotaExceeded(f"an update of {size} bytes is over the limit of {limit}")
         job = JobId(task.split("/", 1)[0])
-        if job not in self._runs and await self._ended(job, node):
-            return False
-        run, live, slot = self._find(node, task)
+        if job not in self._runs and (tenant := await self._ended(job, node)) is not None:
+            return Awaited(False, tenant, node)
+        run, live, slot = self._around_node(node, task)
         if live is not None:
-            return live.wants(slot)
+            return Awaited(live.wants(slot), run.job.tenant, live.round.slots[slot].node)
         if run.is_past(_seq(task)):
-            return False
+            return Awaited(False, run.job.tenant, node)
         raise LeaseLost(f"task {task} is not open yet; it is offered again soon", code="not_open")
 
     async def update_received(self, update: SpooledUpdate) -> tuple[bool, str, str]:
@@ -224,36 +223,41 @@ class JobDesk:
         Raises:
             NotFound: no such task for this node.
         """
+        run, live, slot = self._around_node(node, task)
+        if live is not None and live.round.slots[slot].node != node:
+            raise NotFound(f"no task {task} for this node")
+        return run, live, slot
+
+    def _around_node(self, node: NodeId, task: TaskId) -> tuple[JobRun, LiveExchange | None, int]:
+        """Return the same of a task of any node, in a job of this node."""
         job, seq, slot = task.split("/")
         found = self._runs.get(JobId(job))
-        if found is None or not found[0].nodes.concerned(node):
-            raise NotFound(f"no task {task} for this node")
-        live = found[0].live.get(int(seq))
-        if live is None:
-            return found[0], None, int(slot)
-        state = live.round.slots.get(int(slot))
-        if state is None or state.node != node:
+        live = found[0].live.get(int(seq)) if found is not None else None
+        if found is None or not found[0].nodes.concerned(node) or (live and int(slot) not in live.round.slots):
             raise NotFound(f"no task {task} for this node")
         return found[0], live, int(slot)
 
-    async def _ended(self, job: JobId, node: NodeId) -> bool:
+    async def _ended(self, job: JobId, node: NodeId) -> TenantId | None:
+        """Return whose job it was if it is over."""
         record = await self._around.store.read(lambda tx: tx.jobs.get(job))
         if record is None or all(entry.node != node for entry in record.roster):
             raise NotFound(f"no job {job} for this node")
-        return record.state in FINAL
+        return record.tenant if record.state in FINAL else None
 
-    async def _job_file(self, node: NodeId, job: JobId, digest: Digest) -> Path | None:
+    async def _job_file(self, node: NodeId, job: JobId, digest: Digest) -> Offered | None:
         found = self._runs.get(job)
         if found is None or not found[0].nodes.concerned(node):
             return None
         run = found[0]
         if digest == run.job.bundle:
-            return await self._around.blobs.open(run.job.tenant, digest)
-        held = next((h for live in run.live.values() if (h := live.find(node, digest)) is not None), None)
-        return held.path if held is not None else None
+            return Offered(await self._around.blobs.open(run.job.tenant, digest), run.job.tenant, node)
+        sent = [each for live in run.live.values() if (each := live.find(node, digest)) is not None]
+        held, whose = next((each for each in sent if each[1] == node), sent[0] if sent else (None, node))
+        return Offered(held.path, run.job.tenant, whose) if held is not None else None
 
-    async def _model_file(self, node: NodeId, model: str, digest: Digest) -> Path | None:
-        return await self._around.deployments.may_download(node, model, digest)
+    async def _model_file(self, node: NodeId, model: str, digest: Digest) -> Offered | None:
+        path = await self._around.deployments.may_download(node, model, digest)
+        return Offered(path, TenantId(model.partition("/")[0]), node) if path is not None else None
 
 
 def _seq(task: TaskId) -> int:

@@ -105,11 +105,11 @@ class LiveExchange:
             except TimeoutError:
                 continue
 
-    def find(self, node: NodeId, digest: str) -> HeldObject | None:
-        """Return the object of that digest if ``node`` was sent it."""
-        if all(i.node != node or i.content != digest for i in self.call.instructions):
-            return None
-        return next((h for h in self.held if h.digest == digest), None)
+    def find(self, node: NodeId, digest: str) -> tuple[HeldObject, NodeId] | None:
+        """Return the object of that digest and whom it was sent to: ``node`` if it was, else another."""
+        sent = [i.node for i in self.call.instructions if i.content == digest]
+        held = next((h for h in self.held if h.digest == digest), None)
+        return (held, node if node in sent else sent[0]) if held is not None and sent else None
 
     def node_ready(self, node: NodeId) -> None:
         """Offer the node what it has not answered; it may have forgotten or kept it."""

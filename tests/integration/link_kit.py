@@ -25,13 +25,15 @@ from common.wire import hansa_node_pb2 as pb
 from coordinator.adapters.sql.store import make_store
 from coordinator.domain.nodes import NodeReport
 from coordinator.domain.tenancy import JoinToken, Tenant
-from coordinator.ports.link import SpooledUpdate
+from coordinator.ports.link import Awaited, Offered, SpooledUpdate
 from coordinator.ports.store import Store
+from coordinator.rpc.gate import Gate
 from coordinator.rpc.hub import Hub
 from coordinator.rpc.limits import LinkLimits
 from coordinator.rpc.server import LinkServer, ServerTls
 from coordinator.rpc.spool import Spool
 from coordinator.services.enrol import Enrolment, EnrolSettings
+from policies.engine import Policies
 
 TASK = TaskId("job_1/0/0")
 FAST = LinkOptions(
@@ -49,6 +51,7 @@ class Desk:
 
     files: dict[str, Path] = field(default_factory=dict)
     wanted: dict[str, bool] = field(default_factory=dict)  # task -> still wanted
+    meant_for: dict[str, NodeId] = field(default_factory=dict)  # digest or task -> its node; else whoever asks
     told: list[tuple[str, NodeId, object]] = field(default_factory=list)
     updates: list[SpooledUpdate] = field(default_factory=list)
     verdict: tuple[bool, str, str] = (True, "", "")
@@ -87,15 +90,15 @@ class Desk:
     async def log_chunk(self, node: NodeId, job: JobId, text: str) -> None:
         self.told.append(("log", node, text))
 
-    async def may_download(self, node: NodeId, digest: Digest, job: str, model: str) -> Path:
+    async def may_download(self, node: NodeId, digest: Digest, job: str, model: str) -> Offered:
         if digest not in self.files:
             raise NotFound(f"nothing with digest {digest[:12]} was offered")
-        return self.files[digest]
+        return Offered(self.files[digest], TenantId("acme"), self.meant_for.get(digest, node))
 
-    async def may_upload(self, node: NodeId, task: TaskId, digest: Digest, size: int) -> bool:
+    async def may_upload(self, node: NodeId, task: TaskId, digest: Digest, size: int) -> Awaited:
         if task not in self.wanted:
             raise NotFound(f"no task {task} for this node")
-        return self.wanted[task]
+        return Awaited(self.wanted[task], TenantId("acme"), self.meant_for.get(task, node))
 
     async def update_received(self, update: SpooledUpdate) -> tuple[bool, str, str]:
         self.updates.append(update)
@@ -164,6 +167,7 @@ async def open_kit(
     clock: Clock | None = None,
     limits: LinkLimits | None = None,
     desk: Desk | None = None,
+    policies: Policies | None = None,
     port: int = 0,
 ) -> Kit:
     clock, limits, desk = clock or SystemClock(), limits or LinkLimits(), desk or Desk()
@@ -179,7 +183,7 @@ async def open_kit(
     hub, spool = Hub(), Spool(folder / "spool", limits)
     enrolment = Enrolment(store, keyring.ca, clock, EnrolSettings(link=":0", cache_s=0.0), hub)
     tls = ServerTls(keyring.tls_key, keyring.tls_certificate, keyring.ca.pem)
-    server = LinkServer(hub, enrolment, desk, spool, tls, clock, limits)
+    server = LinkServer(hub, Gate(enrolment, policies or Policies.load(), clock), desk, spool, tls, clock, limits)
     kit = Kit(folder, clock, limits, keyring, store, hub, enrolment, spool, desk, server)
     kit.port = await server.start(f"127.0.0.1:{port}")
     return kit
