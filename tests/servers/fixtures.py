@@ -25,6 +25,7 @@ from tests.servers.install import Missing, minio_binary, postgres_bin, required
 from tests.servers.process import answers, free_port, running
 
 T = TypeVar("T")
+SHARED = tempfile.gettempdir()  # where other accounts may enter
 
 
 @dataclass(frozen=True)
@@ -59,21 +60,22 @@ class PostgresServer:
         return self.address(name)
 
 
-def _need(find: Callable[[], T]) -> T:
+def need(find: Callable[[], T]) -> T:
+    """Return what ``find`` finds; a test that needs a server this machine lacks is skipped, or fails where it must be."""
     try:
         return find()
     except Missing as reason:
         if required():
             pytest.fail(str(reason), pytrace=False)
-        pytest.skip(str(reason))
+        raise pytest.skip.Exception(str(reason)) from reason
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
-    programs = _need(postgres_bin)
+    programs = need(postgres_bin)
     # PostgreSQL refuses to run as root, and its account cannot enter pytest's own folders.
     user = "postgres" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
-    home = Path(tempfile.mkdtemp(prefix="hansa-postgres-"))
+    home = Path(tempfile.mkdtemp(prefix="hansa-postgres-", dir=SHARED))
     data, log, port = home / "data", home / "log", free_port()
     try:
         if os.geteuid() == 0:
@@ -107,7 +109,7 @@ def private_minio(
     data: Path, log: Path, again: S3Server | None = None
 ) -> Iterator[tuple[S3Server, subprocess.Popen[bytes]]]:
     """Run a MinIO on ``data``, on the port and with the keys of ``again`` if it ran there before."""
-    binary = _need(minio_binary)
+    binary = need(minio_binary)
     server = again or S3Server(free_port(), "hansa-tests", secrets.token_hex(16))
     env = {
         "HOME": str(log.parent),
