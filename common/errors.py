@@ -57,6 +57,12 @@ class Conflict(PlatformError):
     code = "conflict"
 
 
+class IdempotencyMismatch(PlatformError):
+    """An idempotency key came again with another request."""
+
+    code = "idempotency_mismatch"
+
+
 class IllegalTransition(PlatformError):
     """The object's state does not allow this event."""
 

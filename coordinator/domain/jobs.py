@@ -102,6 +102,14 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Submission:
+    """What an idempotency key stands for."""
+
+    job: JobId
+    request: str | None  # digest of what was asked; None: made by a release that kept none
+
+
+@dataclass(frozen=True)
 class JobLogEntry:
     """One line of a job's event log: what people watch and auditors read."""
 

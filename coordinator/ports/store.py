@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 
 from common.ids import AppDigest, FederationId, JobId, NodeId, TenantId
 from coordinator.domain.exchanges import Exchange
-from coordinator.domain.jobs import Job, JobLogEntry, JobState
+from coordinator.domain.jobs import Job, JobLogEntry, JobState, Submission
 from coordinator.domain.models import Alias, Deployment, ModelVersion
 from coordinator.domain.nodes import Node
 from coordinator.domain.tenancy import ApiToken, Federation, JoinToken, Tenant
@@ -90,9 +90,9 @@ class Jobs(Protocol):
 
     def exchanges(self, job: JobId) -> Sequence[Exchange]: ...
     def exchange(self, job: JobId, seq: int) -> Exchange | None: ...
-    def key(self, idempotency_key: str, tenant: TenantId) -> JobId | None: ...
-    def put_key(self, idempotency_key: str, tenant: TenantId, job: JobId) -> None:
-        """Remember which job a submission made. Raises Conflict: the key is taken."""
+    def submission(self, idempotency_key: str, tenant: TenantId) -> Submission | None: ...
+    def put_submission(self, idempotency_key: str, tenant: TenantId, submission: Submission) -> None:
+        """Remember which job a request made. Raises Conflict: the key is taken."""
         ...
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
 import tempfile
 from collections.abc import Mapping
@@ -12,14 +13,15 @@ from typing import Protocol
 
 from common import bundle
 from common.clock import Clock
-from common.errors import Conflict, NotFound, PolicyDenied
+from common.crypto.canonical import canonical
+from common.errors import Conflict, IdempotencyMismatch, NotFound, PolicyDenied
 from common.failpoints import failpoint
 from common.ids import AppDigest, Digest, FederationId, JobId, TenantId, new_id
 from common.jobspec import JobSpec, Scalar, parse
 from common.sandbox import missing_imports_async
 from coordinator.admission.eligibility import federation_denials, node_denials, only_passing
 from coordinator.domain.denials import Denial
-from coordinator.domain.jobs import Job, JobState
+from coordinator.domain.jobs import Job, JobState, Submission
 from coordinator.domain.nodes import Node
 from coordinator.domain.tenancy import Federation, Principal
 from coordinator.ports.blobs import BlobStore
@@ -135,9 +137,11 @@ class Submissions:
 
         Raises:
             NotFound: no such federation or app.
+            IdempotencyMismatch: the key stands for another request.
             PolicyDenied: the job cannot be placed; every reason is in the message.
         """
-        found = await self._store.read(lambda tx: _by_key(tx, idempotency_key, tenant))
+        request = _digest(federation, app, run_config, seed)
+        found = await self._store.read(lambda tx: _by_key(tx, idempotency_key, tenant, request))
         if found is not None:
             return found
         plan = await self._plan(tenant, [tenant, *sorted(principal.tenants)], federation, app, run_config)
@@ -148,7 +152,7 @@ class Submissions:
         await self._own(tenant, app, plan)
 
         def work(tx: Tx) -> None:
-            tx.jobs.put_key(idempotency_key, tenant, job.id)
+            tx.jobs.put_submission(idempotency_key, tenant, Submission(job.id, request))
             tx.jobs.put(job)
             facts: dict[str, object] = {"app": app, "name": job.spec.name, "by": principal.subject}
             tx.jobs.log(job.id, job.created_at, "job_submitted", facts)
@@ -156,7 +160,7 @@ class Submissions:
         try:
             await self._store.write(work)
         except Conflict:
-            other = await self._store.read(lambda tx: _by_key(tx, idempotency_key, tenant))
+            other = await self._store.read(lambda tx: _by_key(tx, idempotency_key, tenant, request))
             if other is None:
                 raise
             return other
@@ -236,9 +240,21 @@ class Submissions:
         )
 
 
-def _by_key(tx: Tx, key: str, tenant: TenantId) -> Job | None:
-    job = tx.jobs.key(key, tenant)
-    return tx.jobs.get(job) if job is not None else None
+def _digest(federation: FederationId, app: AppDigest, run_config: dict[str, Scalar], seed: int | None) -> str:
+    asked = {"federation": federation, "app": app, "run_config": run_config, "seed": seed}
+    return hashlib.sha256(canonical(asked)).hexdigest()
+
+
+def _by_key(tx: Tx, key: str, tenant: TenantId, request: str) -> Job | None:
+    made = tx.jobs.submission(key, tenant)
+    if made is None:
+        return None
+    if made.request not in {None, request}:
+        raise IdempotencyMismatch(
+            f"this idempotency key stands for another request, which made {made.job}",
+            next_step="use a new key for a new job",
+        )
+    return tx.jobs.get(made.job)
 
 
 def _look(

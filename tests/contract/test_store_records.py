@@ -10,7 +10,7 @@ import pytest
 from common.errors import BadInput, Conflict
 from common.ids import AppDigest, FederationId, JobId, NodeId, TenantId
 from coordinator.adapters.sql import SqlStore
-from coordinator.domain.jobs import JobState
+from coordinator.domain.jobs import JobState, Submission
 from coordinator.domain.nodes import NodeStatus
 from coordinator.domain.tenancy import Acceptance
 from tests.contract import records as r
@@ -118,12 +118,14 @@ async def test_the_journal_comes_back_in_order_and_a_row_can_be_closed(store: Sq
 
 
 async def test_a_submission_key_is_taken_once_in_each_tenant(store: SqlStore):
-    await store.write(lambda tx: tx.jobs.put_key("k", r.NORTH, JobId("job_1")))
-    await store.write(lambda tx: tx.jobs.put_key("k", r.SOUTH, JobId("job_2")))
+    first, second = Submission(JobId("job_1"), "a" * 64), Submission(JobId("job_2"), None)
+    await store.write(lambda tx: tx.jobs.put_submission("k", r.NORTH, first))
+    await store.write(lambda tx: tx.jobs.put_submission("k", r.SOUTH, second))
     with pytest.raises(Conflict):
-        await store.write(lambda tx: tx.jobs.put_key("k", r.NORTH, JobId("job_3")))
-    assert await store.read(lambda tx: tx.jobs.key("k", r.NORTH)) == "job_1"
-    assert await store.read(lambda tx: tx.jobs.key("other", r.NORTH)) is None
+        await store.write(lambda tx: tx.jobs.put_submission("k", r.NORTH, second))
+    assert await store.read(lambda tx: tx.jobs.submission("k", r.NORTH)) == first
+    assert await store.read(lambda tx: tx.jobs.submission("k", r.SOUTH)) == second
+    assert await store.read(lambda tx: tx.jobs.submission("other", r.NORTH)) is None
 
 
 async def test_versions_count_up_and_a_round_is_published_once(store: SqlStore):

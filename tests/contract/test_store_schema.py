@@ -18,6 +18,7 @@ from common.ids import JobId
 from coordinator.adapters.sql import SqlStore, make_store
 from coordinator.adapters.sql.engines import open_engines
 from coordinator.adapters.sql.tables import METADATA
+from coordinator.domain.jobs import Submission
 from tests.contract import records as r
 
 
@@ -51,6 +52,18 @@ async def test_the_migrations_lead_to_the_tables_that_the_code_uses(store: SqlSt
 async def test_opening_a_database_again_keeps_what_is_in_it(store: SqlStore, second_store: SqlStore):
     await store.write(lambda tx: tx.tenants.add(r.tenant()))
     assert await second_store.read(lambda tx: tx.tenants.list()) == [r.tenant()]
+
+
+async def test_a_submission_key_of_the_first_schema_stays_good(store: SqlStore, store_url: str):
+    await store.close()
+    change(store_url, "ALTER TABLE submission_keys DROP COLUMN request")
+    change(store_url, "UPDATE alembic_version SET version_num = '0001'")
+    change(store_url, "INSERT INTO submission_keys (tenant, key, job) VALUES ('north', 'k', 'job_1')")
+    opened = make_store(store_url)
+    try:
+        assert await opened.read(lambda tx: tx.jobs.submission("k", r.NORTH)) == Submission(JobId("job_1"), None)
+    finally:
+        await opened.close()
 
 
 async def test_two_coordinators_may_start_on_one_empty_database(store_url: str):

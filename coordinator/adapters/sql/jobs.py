@@ -12,7 +12,7 @@ from coordinator.adapters.sql import tables as t
 from coordinator.adapters.sql.codec import to_plain
 from coordinator.adapters.sql.rows import Rows
 from coordinator.domain.exchanges import Exchange
-from coordinator.domain.jobs import Job, JobLogEntry, JobState
+from coordinator.domain.jobs import Job, JobLogEntry, JobState, Submission
 
 _JOBS = Rows(t.JOBS, Job)
 _LOG = Rows(t.JOB_LOG, JobLogEntry)
@@ -86,12 +86,12 @@ class SqlJobs:
         query = _EXCHANGES.select().where(t.EXCHANGES.c.job == job, t.EXCHANGES.c.seq == seq)
         return _EXCHANGES.one(self._connection, query)
 
-    def key(self, idempotency_key: str, tenant: TenantId) -> JobId | None:
+    def submission(self, idempotency_key: str, tenant: TenantId) -> Submission | None:
         keys = t.SUBMISSION_KEYS.c
-        query = sa.select(keys.job).where(keys.tenant == tenant, keys.key == idempotency_key)
-        found: str | None = self._connection.execute(query).scalar_one_or_none()
-        return None if found is None else JobId(found)
+        query = sa.select(keys.job, keys.request).where(keys.tenant == tenant, keys.key == idempotency_key)
+        found = self._connection.execute(query).one_or_none()
+        return None if found is None else Submission(JobId(found.job), found.request)
 
-    def put_key(self, idempotency_key: str, tenant: TenantId, job: JobId) -> None:
-        row = {"tenant": tenant, "key": idempotency_key, "job": job}
+    def put_submission(self, idempotency_key: str, tenant: TenantId, submission: Submission) -> None:
+        row = {"tenant": tenant, "key": idempotency_key, "job": submission.job, "request": submission.request}
         self._connection.execute(sa.insert(t.SUBMISSION_KEYS), row)

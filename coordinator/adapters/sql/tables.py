@@ -169,7 +169,12 @@ EXCHANGES = sa.Table(
 )
 
 SUBMISSION_KEYS = sa.Table(
-    "submission_keys", METADATA, _name("tenant", primary=True), _name("key", primary=True), _name("job")
+    "submission_keys",
+    METADATA,
+    _name("tenant", primary=True),
+    _name("key", primary=True),
+    _name("job"),
+    _name("request", nullable=True),
 )
 
 MODEL_VERSIONS = sa.Table(

@@ -161,6 +161,17 @@ async def test_the_same_idempotency_key_makes_one_job(world):
         ok(await north.post(f"{API}/jobs", json=body, headers={"Idempotency-Key": "a b"}), 422)
 
 
+@pytest.mark.parametrize("change", [{"seed": 10}, {"seed": None}, {"run_config": {"lr": 0.25}}, {"run_config": {}}])
+async def test_a_known_idempotency_key_with_another_body_is_refused(world, change):
+    body = {"federation": "hearts", "app": world.app, "run_config": {"lr": 0.5}, "seed": 9}
+    key = {"Idempotency-Key": "k1"}
+    async with world.client("scientist") as north:
+        first = ok(await north.post(f"{API}/jobs", json=body, headers=key), 201)
+        refused = ok(await north.post(f"{API}/jobs", json={**body, **change}, headers=key), 422)
+        assert (refused["code"], first["id"] in refused["detail"]) == ("idempotency_mismatch", True)
+        assert ok(await north.post(f"{API}/jobs", json=body, headers=key), 201)["id"] == first["id"]
+
+
 async def test_a_job_reads_as_json_although_its_metrics_do_not(world):
     async with world.client("scientist") as north:
         job = ok(await north.get(f"{API}/jobs/{JOB}"))
