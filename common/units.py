@@ -11,3 +11,4 @@ KIB = 1024
 MIB = 1024 * 1024
 GIB = 1024 * 1024 * 1024
 CHUNK = Bytes(MIB)  # measured: 1 MiB is the best gRPC message; 4 MiB halves upload speed
+WINDOW = Bytes(2 * MIB)  # of a stream on the way; with gRPC's 64 KiB both ends wait and wake 16 times a chunk

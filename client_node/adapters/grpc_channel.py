@@ -11,7 +11,7 @@ import grpc.aio
 import common.wire.tls  # noqa: F401 - sets gRPC's cipher suites before the first channel is made
 from client_node.services.credentials import Credentials
 from common.errors import PlatformError
-from common.units import MIB, Seconds
+from common.units import MIB, WINDOW, Seconds
 from common.wire import hansa_node_pb2 as pb
 from common.wire import methods
 from common.wire.status import error_of
@@ -28,7 +28,7 @@ class LinkOptions:
     first_pause_s: Seconds = Seconds(0.25)  # before the second try, doubled until …
     longest_pause_s: Seconds = Seconds(10)
     refused_pause_s: Seconds = Seconds(60)  # after a refusal that only a person can mend
-    settled_s: Seconds = Seconds(10)  # a connection that held so long starts the pauses anew
+    settled_s: Seconds = Seconds(1)  # a welcomed connection that held so long starts the pauses anew
 
 
 class Channel:
@@ -71,4 +71,5 @@ def _options(options: LinkOptions) -> list[tuple[str, int]]:
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", WINDOW),
     ]

@@ -21,7 +21,7 @@ import structlog
 import common.wire.tls  # noqa: F401 - sets gRPC's cipher suites before the first server is made
 from common.clock import Clock
 from common.errors import PlatformError, QuotaExceeded, Unreachable
-from common.units import CHUNK
+from common.units import CHUNK, WINDOW
 from common.wire import hansa_node_pb2 as pb
 from common.wire import methods
 from common.wire.memory import keep_chunks
@@ -218,4 +218,5 @@ def _options(limits: LinkLimits) -> list[tuple[str, int]]:
         ("grpc.http2.min_ping_interval_without_data_ms", int(limits.keepalive_s * 500)),
         ("grpc.http2.min_recv_ping_interval_without_data_ms", 1000),
         ("grpc.http2.bdp_probe", 0),  # its growing windows buffer whole models
+        ("grpc.http2.lookahead_bytes", WINDOW),
     ]
