@@ -33,6 +33,7 @@ def _a_world_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         # Who is killed removes no temporary folder: all are in pytest's, which keeps the last three runs.
         patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("t")))
         patch.setattr(tempfile, "tempdir", os.environ["TMPDIR"])
+        patch.chdir(tmp_path_factory.mktemp("here"))  # apps write where they stand: not into the checkout
         yield
     assert processes_that_stay(base) == {}
 

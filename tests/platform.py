@@ -200,9 +200,9 @@ class Platform:
         )
 
     def close(self) -> None:
-        for node in self.nodes.values():
-            node.process.stop()
-        self.coordinator.stop()
+        processes = [*(node.process for node in self.nodes.values()), self.coordinator]
+        with ThreadPoolExecutor(len(processes)) as pool:
+            list(pool.map(Process.stop, processes))
         for client in self._clients.values():
             client.close()
 
