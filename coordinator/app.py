@@ -239,6 +239,7 @@ class Coordinator:
                 log_config=None,
                 access_log=False,
                 server_header=False,
+                ws="none",  # no path speaks WebSocket: an upgrade is not even parsed
                 ssl_keyfile=str(folder / "key.pem"),
                 ssl_certfile=str(folder / "cert.pem"),
                 timeout_graceful_shutdown=_GRACE_S,
