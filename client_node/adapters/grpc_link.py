@@ -47,6 +47,7 @@ class GrpcLink:
         self._load, self._address, self._clock = load, address, clock
         self._options, self._chance = options or LinkOptions(), chance or random.Random()  # noqa: S311 - jitter
         self._session: Session | None = None
+        self._welcomed: float | None = None  # when the present try was first welcomed
         self._up = asyncio.Condition()
         self._wanted_anew, self._closed = asyncio.Event(), asyncio.Event()
         self._pool = ThreadPoolExecutor(4, thread_name_prefix="link")
@@ -59,7 +60,7 @@ class GrpcLink:
         pauses = 0
         try:
             while not self._closed.is_set():
-                began = self._clock.monotonic()
+                self._welcomed = None
                 try:
                     await self._once(handler)
                     refused, why = False, "the connection ended"
@@ -67,7 +68,7 @@ class GrpcLink:
                     refused, why = isinstance(error, _FINAL) or error.code == "superseded", await self._explain(error)
                 if self._closed.is_set():
                     return
-                pauses = 0 if self._clock.monotonic() - began > self._options.settled_s else pauses + 1
+                pauses = 0 if self._settled() else pauses + 1
                 await self._pause(handler, pauses, why, refused=refused)
         finally:
             await self._drop()
@@ -153,6 +154,7 @@ class GrpcLink:
 
     async def _take_over(self, session: Session, handler: LinkClient) -> None:
         older = self._session
+        self._welcomed = self._welcomed or self._clock.monotonic()
         async with self._up:
             self._session = session
             self._up.notify_all()
@@ -187,6 +189,11 @@ class GrpcLink:
     def _lost(self, session: Session) -> bool:
         """Say whether ``session`` is no longer the live one."""
         return session.over or self._session is not session
+
+    def _settled(self) -> bool:
+        """Say whether we were welcomed and stayed; the time a connection took to fail is no such time."""
+        held = self._clock.monotonic() - self._welcomed if self._welcomed is not None else 0.0
+        return held > self._options.settled_s
 
     async def _pause(self, handler: LinkClient, pauses: int, why: str, *, refused: bool) -> None:
         options = self._options

@@ -90,9 +90,30 @@ def _link_tls(place: NodeDir, host: str, port: int) -> list[Check]:
         context.load_cert_chain(place.certificate, place.key)
         with socket.create_connection((host, port), _TIMEOUT) as plain:
             plain.settimeout(_TIMEOUT)
-            with context.wrap_socket(plain, server_hostname=host) as secure:
-                secure.read(1)  # a server that refuses our certificate says so only now (TLS 1.3)
+            _first_word(plain, context, host)
     except (ssl.SSLError, OSError, ValueError) as error:
         fix = f"if the node was revoked: {JOIN}"
         return [Check("link tls", False, f"{host}:{port} refuses this node's certificate: {error}", fix)]
     return [Check("link tls", True, f"{host}:{port} accepts this node's certificate")]
+
+
+def _first_word(plain: socket.socket, context: ssl.SSLContext, host: str) -> None:
+    """Shake hands and wait for the server's first byte: one that refuses our certificate says so only then (TLS 1.3).
+
+    Not by ``wrap_socket``: it takes the descriptor away from ``plain`` and loses it when the peer has reset already.
+
+    Raises:
+        OSError: the peer refuses (``ssl.SSLError``), hangs up, or stays silent.
+    """
+    received, to_send = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(received, to_send, server_hostname=host)
+    for step in (tls.do_handshake, lambda: tls.read(1)):
+        while True:
+            try:
+                step()
+                break
+            except ssl.SSLWantReadError:
+                plain.sendall(to_send.read())
+                data = plain.recv(16 * 1024)
+                received.write(data) if data else received.write_eof()
+        plain.sendall(to_send.read())
