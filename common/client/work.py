@@ -105,6 +105,6 @@ class Jobs:
         return tuple(self._http.pages(Round, f"/jobs/{segment(job)}/rounds"))
 
     def log(self, job: str, source: str = "server") -> str:
-        """Return what the app printed at the server, or at the node named ``source``."""
+        """Return what the app printed at the server, or at the node ``source``: its name, or ``tenant/name``."""
         with self._http.stream("GET", f"/jobs/{segment(job)}/logs", params={"source": source}) as response:
             return response.read().decode("utf-8", "replace")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from common.ids import FederationId, TenantId
-from coordinator.domain.jobs import Job
+from coordinator.domain.jobs import Job, RosterEntry
 from coordinator.domain.models import Deployment, ModelVersion
 from coordinator.domain.nodes import Node
 from coordinator.domain.tenancy import PLATFORM, Federation
@@ -74,10 +74,11 @@ def job(record: Job, sharing: Sharing) -> Resource:
     return Resource("job", record.id, record.tenant, sharing.of(record.federation))
 
 
-def log(record: Job, source: str) -> Resource:
-    """Return one log of a job: the server's is its owner's; a node's is also that node's tenant's."""
-    shared = frozenset(entry.tenant for entry in record.roster if entry.name == source)
-    return Resource("log", f"{record.id}/{source}", record.tenant, shared)
+def log(record: Job, node: RosterEntry | None) -> Resource:
+    """Return one log of a job: the server's (None) is its owner's; a node's is also that node's tenant's."""
+    if node is None:
+        return Resource("log", f"{record.id}/server", record.tenant)
+    return Resource("log", f"{record.id}/{node.tenant}/{node.name}", record.tenant, frozenset({node.tenant}))
 
 
 def version(record: ModelVersion, sharing: Sharing) -> Resource:

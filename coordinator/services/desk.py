@@ -161,9 +161,9 @@ class JobDesk:
         found = self._runs.get(job)
         if found is None:
             return
-        name = next((entry.name for entry in found[0].job.roster if entry.node == node), None)
-        if name is not None:
-            await self._logs.append(job, name, text)
+        entry = next((entry for entry in found[0].job.roster if entry.node == node), None)
+        if entry is not None:
+            await self._logs.append(job, entry, text)
 
     async def may_download(self, node: NodeId, digest: Digest, job: str, model: str) -> Offered:
         """Return the content of that digest and whom it was offered to.

@@ -7,20 +7,26 @@ from pathlib import Path
 
 from common.ids import JobId, slug
 from common.units import MIB
+from coordinator.domain.jobs import RosterEntry
 
 _LIMIT = 4 * MIB  # bytes of one node's log of one job
 
 
 class NodeLogs:
-    """Writes ``<jobs>/<job>/nodes/<name>.log``."""
+    """Writes ``<jobs>/<job>/nodes/<tenant>/<name>.log``: names of nodes are unique in a tenant only."""
 
     def __init__(self, jobs_dir: Path) -> None:
         self._jobs_dir = jobs_dir
 
-    async def append(self, job: JobId, node_name: str, text: str) -> None:
+    async def append(self, job: JobId, entry: RosterEntry, text: str) -> None:
         """Add text, until the log is full."""
-        path = self._jobs_dir / job / "nodes" / f"{slug(node_name, what='node name')}.log"
-        await asyncio.to_thread(_append, path, text)
+        await asyncio.to_thread(_append, log_path(self._jobs_dir, job, entry), text)
+
+
+def log_path(jobs_dir: Path, job: JobId, entry: RosterEntry) -> Path:
+    """Return where the log of one node of a job is."""
+    tenant, name = slug(entry.tenant, what="tenant"), slug(entry.name, what="node name")
+    return jobs_dir / job / "nodes" / tenant / f"{name}.log"
 
 
 def _append(path: Path, text: str) -> None:

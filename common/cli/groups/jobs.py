@@ -122,7 +122,7 @@ def watch_(job: Which = "") -> None:
 @app.command()
 def logs(
     job: Which = "",
-    source: Annotated[str, typer.Option(help="server, or a node's name.")] = "server",
+    source: Annotated[str, typer.Option(help="server, or a node: its name, or tenant/name.")] = "server",
 ) -> None:
     """Print what the app printed, at the server or at a node that shares its logs."""
     now = session()

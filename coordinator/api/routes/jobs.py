@@ -19,12 +19,21 @@ from coordinator.api.caller import Authenticated, Caller, Limits
 from coordinator.api.pages import PageQuery, Paging, cut, read_token, write_token
 from coordinator.api.routes.parts import JobPath, router
 from coordinator.api.schemas import SLUG, Page
-from coordinator.domain.jobs import Job, JobState
+from coordinator.domain.jobs import Job, JobState, RosterEntry
 from coordinator.domain.tenancy import Federation
+from coordinator.services.nodelogs import log_path
 
 ROUTER = router("jobs")
 IdempotencyKey = Annotated[str | None, Header(pattern=r"^[\x21-\x7e]{1,200}$", max_length=200)]
-Source = Annotated[str, Query(pattern=SLUG, max_length=40, description="`server`, or a node's name")]
+_NAME = SLUG.strip("^$")
+Source = Annotated[
+    str,
+    Query(
+        pattern=f"^(?:{_NAME}/)?{_NAME}$",
+        max_length=81,
+        description="`server`, or a node: its name, or `tenant/name` where two have the same",
+    ),
+]
 LastEventId = Annotated[str | None, Header(pattern=r"^[0-9]{1,18}$", max_length=18)]
 
 
@@ -170,14 +179,24 @@ async def rounds(job: JobPath, caller: Authenticated, paging: Paging) -> Page[s.
 )
 async def logs(job: JobPath, caller: Authenticated, limits: Limits, source: Source = "server") -> Response:
     """Return what the app printed at the server, or at a node that shares its logs; the newest part if it is long."""
-    record = await _readable(job, caller)
-    caller.require("job::read_log", resources.log(record, source))
-    folder = caller.services.jobs_dir / record.id
+    record, folder = await _readable(job, caller), caller.services.jobs_dir
     if source == "server":
-        return await streams.tail_response(folder / "server.log", limits.log_bytes)
-    if source not in {entry.name for entry in record.roster}:
+        caller.require("job::read_log", resources.log(record, None))
+        return await streams.tail_response(folder / record.id / "server.log", limits.log_bytes)
+    node = _roster_entry(record, source)
+    caller.require("job::read_log", resources.log(record, node))
+    return await streams.tail_response(log_path(folder, record.id, node), limits.log_bytes)
+
+
+def _roster_entry(record: Job, source: str) -> RosterEntry:
+    """Return the node of ``record`` that ``source`` names; whoever may read the job sees its roster."""
+    found = [entry for entry in record.roster if source in {entry.name, f"{entry.tenant}/{entry.name}"}]
+    if len(found) > 1:
+        names = ", ".join(sorted(f"{entry.tenant}/{entry.name}" for entry in found))
+        raise BadInput(f"job {record.id} has several nodes {source!r}: ask for one of {names}")
+    if not found:
         raise NotFound(f"job {record.id} has no node {source!r}")
-    return await streams.tail_response(folder / "nodes" / f"{source}.log", limits.log_bytes)
+    return found[0]
 
 
 async def _federation(federation: str, caller: Caller) -> Federation:

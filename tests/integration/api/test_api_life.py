@@ -8,9 +8,11 @@ import pytest
 
 from common.crypto.keys import new_p256
 from common.crypto.x509 import make_csr, read_node_cert
+from coordinator.domain.jobs import RosterEntry
 from coordinator.domain.nodes import NodeStatus
+from coordinator.services.nodelogs import NodeLogs
 from tests.integration.api.kit import API, ok
-from tests.unit.api.world import EAST, HEARTS, JOB, NORTH, NORTH_NODE, NORTH_PRIVATE, SOUTH_NODE
+from tests.unit.api.world import EAST, HEARTS, JOB, NORTH, NORTH_NODE, NORTH_PRIVATE, SOUTH_NODE, job
 
 
 async def test_a_new_organisation_comes_in_and_its_node_joins(world):
@@ -130,7 +132,26 @@ async def test_an_owner_reads_the_logs_of_its_job(world):
         assert (await north.get(f"{API}/jobs/{JOB}/logs")).text == "server says hello\n"
         assert (await north.get(f"{API}/jobs/{JOB}/logs?source=ward")).text == ""  # shares none
         ok(await north.get(f"{API}/jobs/{JOB}/logs?source=elsewhere"), 404)
-        ok(await north.get(f"{API}/jobs/{JOB}/logs?source=../server"), 422)
+        for path in ("../server", "south/../server", "south/clinic/x", "/clinic", "south/"):
+            ok(await north.get(f"{API}/jobs/{JOB}/logs", params={"source": path}), 422)
+
+
+async def test_nodes_of_the_same_name_have_logs_of_their_own(world):
+    twins = tuple(replace(entry, name="server" if entry.tenant == NORTH else "ward") for entry in job().roster)
+    twins += (RosterEntry(NORTH_PRIVATE, NORTH, "ward", 13, 2),)
+    await world.services.store.write(lambda tx: tx.jobs.put(replace(job(), roster=twins)))
+    logs = NodeLogs(world.services.jobs_dir)
+    for entry in twins:
+        await logs.append(JOB, entry, f"{entry.tenant}/{entry.name}\n")
+    async with world.client("scientist") as north, world.client("partner") as south:
+        for entry in twins:
+            name = f"{entry.tenant}/{entry.name}"
+            assert (await north.get(f"{API}/jobs/{JOB}/logs", params={"source": name})).text == f"{name}\n"
+        assert (await north.get(f"{API}/jobs/{JOB}/logs?source=server")).text == "server says hello\n"
+        refused = ok(await north.get(f"{API}/jobs/{JOB}/logs?source=ward"), 400)
+        assert "north/ward, south/ward" in refused["detail"]
+        assert (await south.get(f"{API}/jobs/{JOB}/logs?source=south/ward")).text == "south/ward\n"
+        ok(await south.get(f"{API}/jobs/{JOB}/logs?source=north/ward"), 403)
 
 
 async def test_a_nodes_state_is_a_sentence(world):

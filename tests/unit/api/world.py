@@ -231,9 +231,9 @@ async def _furnish(folder: Path) -> None:
     private = await services.publisher.import_model(principal, NORTH, "heart", "safetensors", path)
     shared = replace(private, version=2, federation=HEARTS, job=JOB, round=3, servable=True)
     await store.write(lambda tx: tx.models.add_version(shared))
-    logs = folder / "jobs" / JOB / "nodes"
+    logs = folder / "jobs" / JOB / "nodes" / SOUTH
     logs.mkdir(parents=True)
-    (logs.parent / "server.log").write_text("server says hello\n")
+    (folder / "jobs" / JOB / "server.log").write_text("server says hello\n")
     (logs / "clinic.log").write_text("clinic says hello\n")
     archive = app_archive(folder / "app")
     for who in ("scientist", "partner", "stranger"):
