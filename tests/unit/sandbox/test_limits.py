@@ -49,6 +49,44 @@ def test_a_quick_look_is_never_below_the_truth(family: int) -> None:
     assert memory_of(pids, 1 << 40) >= memory_of(pids, 0)
 
 
+HIDDEN = """
+import mmap, os, threading, time
+def touch(memory):
+    for at in range(0, len(memory), 4096):
+        memory[at] = 1
+    return memory
+anonymous = touch(mmap.mmap(-1, 64 << 20))
+fd = os.memfd_create("closed")
+os.ftruncate(fd, 32 << 20)
+closed = touch(mmap.mmap(fd, 32 << 20))
+os.close(fd)
+low = [os.open("/dev/null", os.O_RDONLY) for _ in range(50)]
+fd = os.memfd_create("both")
+os.ftruncate(fd, 32 << 20)
+both = touch(mmap.mmap(fd, 32 << 20))
+def churn():
+    while True:
+        for old in low:
+            os.close(old)
+        low[:] = [os.open("/dev/null", os.O_RDONLY) for _ in range(50)]
+threading.Thread(target=churn, daemon=True).start()
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def test_shared_memory_counts_however_it_is_held() -> None:
+    with subprocess.Popen([sys.executable, "-c", HIDDEN], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            for _ in range(20):
+                assert 128 * MIB <= memory_of([process.pid], 100 * MIB) < 150 * MIB
+                assert memory_of([process.pid], 1 << 40) >= 128 * MIB
+        finally:
+            process.kill()
+
+
 def test_a_process_that_is_gone_holds_nothing() -> None:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
