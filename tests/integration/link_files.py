@@ -56,7 +56,7 @@ async def push(kit: Kit, place: NodeDir, head: Header, data: bytes, chunk: int =
         with grpc.secure_channel(kit.address, credentials, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
             call = channel.stream_unary(methods.UPLOAD, methods.raw, pb.UploadResult.FromString)
             try:
-                call((data[at : at + chunk] for at in range(0, len(data), chunk)), metadata=head, timeout=30)
+                call((data[at : at + chunk] for at in range(0, len(data), chunk)), metadata=head, timeout=60)
             except grpc.RpcError as error:
                 return error.code().name, dict(error.trailing_metadata()).get("hansa-code", "")
         return "OK", ""
@@ -76,7 +76,7 @@ async def start_server(folder: Path, port: int = 0, failpoint: str = "") -> tupl
         env=env,
     )
     assert process.stdout is not None
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not (line := await process.stdout.readline()).startswith(b"{"):
             assert line, "the server ended"
     return process, json.loads(line)["port"]

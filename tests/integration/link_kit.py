@@ -57,6 +57,7 @@ class Desk:
     verdict: tuple[bool, str, str] = (True, "", "")
     running: list[JobId] = field(default_factory=list)
     slow: asyncio.Event | None = None  # set: task_status waits for it
+    begun: int = 0  # calls of task_status
     on_connected: object = None
     done_after: bool = True  # an update once accepted is wanted no longer
 
@@ -78,6 +79,7 @@ class Desk:
         self.told.append(("prepared", node, (job, denials)))
 
     async def task_status(self, node: NodeId, status: pb.TaskStatus) -> None:
+        self.begun += 1
         if self.slow is not None:
             await self.slow.wait()
         if status.task.startswith("job_unknown"):
@@ -218,7 +220,7 @@ class Agent:
         async with self._changed:
             self._changed.notify_all()
 
-    async def until(self, what, timeout: float = 15.0) -> None:  # type: ignore[no-untyped-def]
+    async def until(self, what, timeout: float = 60.0) -> None:  # type: ignore[no-untyped-def]
         async with asyncio.timeout(timeout), self._changed:
             await self._changed.wait_for(what)
 
@@ -232,10 +234,10 @@ class Agent:
     async def __aexit__(self, *_: object) -> None:
         await self.link.close()
         assert self._task is not None
-        await asyncio.wait_for(self._task, 10)
+        await asyncio.wait_for(self._task, 60)
 
 
-async def eventually(what, timeout: float = 10.0) -> None:  # type: ignore[no-untyped-def]
+async def eventually(what, timeout: float = 60.0) -> None:  # type: ignore[no-untyped-def]
     """Wait until ``what()`` is true; for facts that nothing announces."""
     async with asyncio.timeout(timeout):
         while not what():

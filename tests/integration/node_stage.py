@@ -124,7 +124,7 @@ class Stage:
             yield agent
         finally:
             os.kill(os.getpid(), signal.SIGTERM)
-            await asyncio.wait_for(task, 30)
+            await asyncio.wait_for(task, 60)
             state.close()
 
     async def prepare(self, **changes: object) -> pb.Prepared:
@@ -158,6 +158,6 @@ class Stage:
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not true():
             await asyncio.sleep(0.005)

@@ -136,7 +136,7 @@ async def test_an_upload_that_stalls_is_ended(tmp_path: Path) -> None:
     channel = Channel(kit.address, load_credentials(place), LinkOptions())
     call = channel.upload(metadata=header(SEVERAL))
     await call.write(SEVERAL[:MIB])
-    assert await asyncio.wait_for(call.code(), 5) is grpc.StatusCode.UNAVAILABLE
+    assert await asyncio.wait_for(call.code(), 60) is grpc.StatusCode.UNAVAILABLE
     assert dict(await call.trailing_metadata())["hansa-code"] == "stalled"
     await channel.close()
     await kit.stop()
