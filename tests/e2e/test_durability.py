@@ -69,7 +69,7 @@ def test_a_coordinator_killed_at_a_failpoint_ends_with_the_same_bytes(stage, nam
         if name in {"job_admitted", "roster_fixed", "job_finished_before_publish", "manifest_written_before_alias"}
         else 3
     )
-    whole.coordinator.stop()
+    whole.coordinator.kill()
     whole.start(f"{name}:{count}")
     job = submit_although_it_dies(stage)
     assert whole.coordinator.wait(PATIENCE_S) == -signal.SIGKILL
@@ -91,7 +91,7 @@ def only_job(stage):
 @pytest.mark.parametrize("name", REGISTRY["node"])
 def test_a_node_killed_at_a_failpoint_ends_with_the_same_bytes(stage, name):
     node = stage.whole.nodes["b"]
-    node.process.stop()
+    node.process.kill()
     node.process.start(f"{name}:{1 if name == 'model_installed_before_swap' else 2}")
     job = stage.submit()
     assert node.process.wait(PATIENCE_S) == -signal.SIGKILL
