@@ -129,4 +129,7 @@ def _from_sklearn(model: Any, inputs: Inputs) -> bytes:
         (name, types.FloatTensorType([None if size == FREE_AXIS else size for size in shape]))
         for name, shape in inputs.items()
     ]
-    return bytes(skl2onnx.convert_sklearn(model, initial_types=initial).SerializeToString())
+    base = importlib.import_module("sklearn.base")
+    # Probabilities as one tensor, not as a list of maps, which no runtime serves; a regressor has no such option.
+    options = {"zipmap": False} if base.is_classifier(model) else None
+    return bytes(skl2onnx.convert_sklearn(model, initial_types=initial, options=options).SerializeToString())

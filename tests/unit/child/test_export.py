@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 
 from common.child.export import make_graph
 from common.child.parent import Stop
@@ -103,6 +103,18 @@ def test_a_scikit_learn_estimator_needs_skl2onnx(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(Stop, match="skl2onnx") as stop:
         make_graph(lambda: fitted, {}, {"x": ["batch", 4]})
     assert stop.value.reason == "missing_imports"
+
+
+@pytest.mark.parametrize("estimator", [LogisticRegression(), LinearRegression()])
+def test_a_scikit_learn_estimator_answers_in_tensors(estimator: Any) -> None:
+    pytest.importorskip("skl2onnx")
+    fitted = estimator.fit(X, [0, 1, 0, 1, 0])
+    graph = make_graph(lambda: fitted, {}, {"x": ["batch", 4]})
+    session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+    assert {output.type for output in session.get_outputs()} <= {"tensor(int64)", "tensor(float)"}
+    last = session.run(None, {"x": X})[-1]
+    expected = fitted.predict_proba(X) if hasattr(fitted, "predict_proba") else fitted.predict(X)[:, None]
+    np.testing.assert_allclose(last, expected, atol=1e-5)
 
 
 def test_anything_else_is_refused_by_name() -> None:
