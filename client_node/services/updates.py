@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,11 @@ from common.errors import QuotaExceeded
 from common.failpoints import failpoint
 from common.sandbox import check_sealed
 from common.tensors.content import ContentLimits, read_content
-from common.units import CHUNK
+from common.units import CHUNK, MIB
+from common.writeback import start_writing
+
+_SLICE = 8 * MIB  # bytes after which the disk may begin
+_WORTH_RECYCLING = MIB  # overwriting a file takes half the time of a fresh one
 
 
 @dataclass
@@ -38,10 +43,14 @@ class KeptUpdates:
     def __init__(self, folder: Path, state: TaskState) -> None:
         self._folder = folder
         self._state = state
+        self._free: dict[str, Path] = {}  # a job's last update that nobody needs: its next one overwrites it
+        self._lock = threading.Lock()  # of ``_free``
 
     def sweep(self) -> None:
         """Remove files that no row names: what a crash left between writing and committing."""
         named = self._state.files()
+        with self._lock:
+            self._free.clear()
         self._remove(tuple(path.name for path in self._folder.iterdir() if path.name not in named))
 
     def held(self) -> tuple[KeptUpdate, ...]:
@@ -83,7 +92,11 @@ class KeptUpdates:
         stem = f"{job}-{at.seq}-{at.slot}-{secrets.token_hex(4)}"
         earlier = self._state.update(task)
         before = self._state.state_before(job, at)
-        digest, size = write_sealed(reply.content, self._folder / f"{stem}.update", limit)
+        target = self._folder / f"{stem}.update"
+        with self._lock:
+            if (free := self._free.pop(job, None)) is not None:
+                free.rename(target)
+        digest, size = write_sealed(reply.content, target, limit)
         update = KeptUpdate(task, job, at, content, digest, size, f"{stem}.update")
         state = None
         if reply.state is not None:
@@ -99,11 +112,27 @@ class KeptUpdates:
     def close_exchange(self, job: str, seq: int, running: tuple[Position, ...]) -> None:
         """Forget an exchange's updates."""
         failpoint("closed_before_forget")
-        self._remove(self._state.close_exchange(job, seq, running))
+        names = self._state.close_exchange(job, seq, running)
+        spare = next((name for name in names if self._recycled(job, name)), None)
+        self._remove(tuple(name for name in names if name != spare))
 
     def drop_job(self, job: str) -> None:
         """Forget everything of a job."""
+        with self._lock:
+            if (free := self._free.pop(job, None)) is not None:
+                free.unlink(missing_ok=True)
         self._remove(self._state.drop_job(job))
+
+    def _recycled(self, job: str, name: str) -> bool:
+        """Set an update's file aside for the job's next one; states are not: an app may map them still."""
+        path = self._folder / name
+        if path.suffix != ".update":
+            return False
+        with self._lock:
+            if job in self._free or not path.exists() or path.stat().st_size < _WORTH_RECYCLING:
+                return False
+            self._free[job] = path.rename(path.with_suffix(".free"))
+        return True
 
     def _remove(self, names: tuple[str, ...]) -> None:
         for name in names:
@@ -111,7 +140,7 @@ class KeptUpdates:
 
 
 def write_sealed(fd: int, target: Path, limit: int) -> tuple[str, int]:
-    """Copy a sealed memfd to ``target``, synced; return its digest and size.
+    """Copy a sealed memfd to ``target``, whatever that held before, synced; return its digest and size.
 
     The memory is read, never mapped: even a broken seal could then only give wrong bytes, not a fault.
 
@@ -123,15 +152,19 @@ def write_sealed(fd: int, target: Path, limit: int) -> tuple[str, int]:
         raise QuotaExceeded(f"the app's reply has {size} bytes, at most {limit} are taken")
     digest = hashlib.sha256()
     buffer = memoryview(bytearray(min(CHUNK, size)))
-    out = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    out = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        at = 0
+        os.ftruncate(out, min(size, os.fstat(out).st_size))
+        at = begun = 0
         while at < size:
             part = buffer[: os.preadv(fd, [buffer[: min(len(buffer), size - at)]], at)]
             digest.update(part)
             at += len(part)
             while part:
                 part = part[os.write(out, part) :]
+            if at - begun >= _SLICE:
+                start_writing(out, begun, at - begun)
+                begun = at
         os.fdatasync(out)
     finally:
         os.close(out)

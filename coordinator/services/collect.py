@@ -21,6 +21,7 @@ from common.errors import BadUpdate
 from common.ids import Digest, TenantId, new_id
 from common.tensors.content import Content, ContentLimits, read_content
 from common.tensors.dtypes import FLOATS
+from common.writeback import start_writing
 from coordinator.aggregation.fold import Block, Workspace, all_finite, fold_block, folded_header, plan_blocks
 from coordinator.aggregation.verify import Fault, Sound, judge
 from coordinator.ports.blobs import BlobStore
@@ -186,6 +187,7 @@ class _Bench:
     def fold(self, block: Block) -> memoryview:
         mean = fold_block(block.dtype, self._columns(block), self._weights, self._space)
         _write_exactly(self._out, mean, self._header + block.offset)
+        start_writing(self._out, self._header + block.offset, block.nbytes)
         return mean
 
     def _columns(self, block: Block) -> Iterator[memoryview]:
