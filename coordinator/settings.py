@@ -31,6 +31,7 @@ class JobSettings:
     prepare_s: Seconds = Seconds(120.0)  # a connected node may take to fetch the app and answer
     grace_s: Seconds = Seconds(300.0)  # a node may be away while all others are done
     silence_s: Seconds = Seconds(6 * 3600.0)  # a ServerApp may compute between two calls
+    again_s: Seconds = Seconds(5.0)  # after the store or the blobs failed, before a job is taken up again
     restarts: int = 3  # of a ServerApp that crashes at the same place
     update_bytes: Bytes = Bytes(8 * GIB)  # one update
     inline_bytes: Bytes = Bytes(256 * 1024)  # smaller objects are handled where they arrive, without a thread

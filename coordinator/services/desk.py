@@ -6,6 +6,7 @@ Implements ``coordinator.ports.link.LinkEvents``.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import structlog
 
@@ -13,6 +14,7 @@ from common.errors import IllegalTransition, LeaseLost, NotFound, QuotaExceeded
 from common.ids import Digest, JobId, NodeId, TaskId, TenantId
 from common.wire import hansa_node_pb2 as pb
 from coordinator.domain.denials import Denial
+from coordinator.domain.exchanges import Exchange
 from coordinator.domain.jobs import FINAL, Job, JobState
 from coordinator.domain.nodes import NodeReport
 from coordinator.ports.link import Awaited, Offered, SpooledUpdate
@@ -20,6 +22,7 @@ from coordinator.rounds.slots import SlotState
 from coordinator.services.around import Around
 from coordinator.services.exchange import LiveExchange
 from coordinator.services.nodelogs import NodeLogs
+from coordinator.services.resting import Resting
 from coordinator.services.runner import JobRun
 from coordinator.services.sidetasks import SideTasks
 
@@ -35,6 +38,8 @@ class JobDesk:
         self._around = around
         self._runs: dict[JobId, tuple[JobRun, asyncio.Task[None]]] = {}
         self._side = SideTasks()
+        self._resting = Resting(self._take_up, around.settings.again_s)
+        self._closed = False
         self.superseded = asyncio.Event()  # another coordinator has taken a newer epoch: stop
         self._logs = NodeLogs(around.settings.jobs_dir)
 
@@ -56,7 +61,7 @@ class JobDesk:
 
     async def admit(self, job: Job) -> None:
         """Start a job that was just submitted."""
-        await self._run(job)
+        self._begin(job, ())
 
     async def cancel(self, job_id: JobId, by: str) -> None:
         """End a job without a result; returns when it is over.
@@ -64,7 +69,9 @@ class JobDesk:
         Raises:
             NotFound: no such job.
             IllegalTransition: it has ended already.
+            Unreachable: its end could not be written down; it goes on.
         """
+        await self._resting.wake(job_id)
         found = self._runs.get(job_id)
         if found is None:
             job = await self._around.store.read(lambda tx: tx.jobs.get(job_id))
@@ -74,9 +81,13 @@ class JobDesk:
         run, task = found
         run.cancel(by, task)
         await asyncio.wait({task})
+        if not task.cancelled() and (error := task.exception()) is not None:
+            raise error
 
     async def close(self) -> None:
         """Stop every run where it is; the jobs go on when a coordinator starts here again."""
+        self._closed = True
+        self._resting.close()
         tasks = [task for _, task in self._runs.values()]
         for task in tasks:
             task.cancel()
@@ -87,9 +98,17 @@ class JobDesk:
         self._around.collector.close()
 
     async def _run(self, job: Job) -> None:
-        if job.id in self._runs:
-            return
         rows = await self._around.store.read(lambda tx: tx.jobs.exchanges(job.id))
+        self._begin(job, rows)
+
+    async def _take_up(self, job_id: JobId) -> None:
+        job = await self._around.store.read(lambda tx: tx.jobs.get(job_id))
+        if job is not None and job.state not in FINAL:
+            await self._run(job)
+
+    def _begin(self, job: Job, rows: Sequence[Exchange]) -> None:
+        if job.id in self._runs or self._closed:
+            return
         run = JobRun(self._around, job, rows)
         task = asyncio.create_task(run.run(), name=f"job {job.id}")
         self._runs[job.id] = (run, task)
@@ -103,6 +122,8 @@ class JobDesk:
             _log.error("job_run_failed", job=job, error=repr(error))
         if isinstance(error, LeaseLost):
             self.superseded.set()
+        elif error is not None and not self._closed:
+            self._resting.rest(run)
 
     # -- what the node link tells
 
@@ -117,7 +138,7 @@ class JobDesk:
         self._side.start(self._around.deployments.node_connected(node))
         if held:
             _log.info("node_keeps_updates", node=node, tasks=len(held))
-        return [run.job.id for run in concerned]
+        return [run.job.id for run in concerned] + self._resting.of(node)
 
     async def node_reported(self, node: NodeId, report: NodeReport) -> None:
         """A node said something new of itself."""

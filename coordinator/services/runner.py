@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import structlog
 
-from common.errors import AppFailed, LeaseLost, PlatformError
+from common.errors import AppFailed, LeaseLost, PlatformError, Unreachable
 from common.failpoints import failpoint
 from common.ids import NodeId
 from coordinator.domain.denials import Denial
@@ -54,6 +54,7 @@ class JobRun:
         self.pushes = Pushes(around, job.id, self.closed)
         self.single_replies = False
         self.cancelled_by = ""
+        self._ending = False
         self._side = SideTasks()
 
     async def run(self) -> None:
@@ -71,10 +72,16 @@ class JobRun:
             await self._end(JobEvent.CANCELLED, "cancelled", f"cancelled by {self.cancelled_by}")
         except LeaseLost:
             raise  # another coordinator has taken over: this one may not write any more
+        except Unreachable:
+            raise  # the store or the blobs are away: no fault of the job, which is taken up again
         except PlatformError as error:
+            if self._ending:
+                raise  # how it ended is not written down: it is taken up again
             reason = error.reason if isinstance(error, AppFailed) else error.code
             await self._end(JobEvent.FAILED, reason, error.detail)
-        except Exception as error:  # noqa: BLE001 - the loop's outermost guard: one job must not take others along
+        except Exception as error:  # the outermost guard of the loop: one job must not take others along
+            if self._ending:
+                raise
             _log.exception("job_broke")
             await self._end(JobEvent.FAILED, "internal_error", f"{type(error).__name__}: {error}")
         finally:
@@ -141,8 +148,9 @@ class JobRun:
 
     def cancel(self, by: str, task: asyncio.Task[None]) -> None:
         """End the job without a result."""
-        self.cancelled_by = self.cancelled_by or by
-        task.cancel()
+        if not self.cancelled_by and not self._ending:  # an end that has begun is never torn in the middle
+            self.cancelled_by = by
+            task.cancel()
 
     # -- the steps
 
@@ -245,6 +253,7 @@ class JobRun:
     async def _end(self, event: JobEvent, reason: str, note: str) -> None:
         if self.job.state in FINAL:
             return
+        self._ending = True
         self.nodes.assembly = None
         self.job = replace(
             self.job,
