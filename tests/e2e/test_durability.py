@@ -120,7 +120,7 @@ def kill_and_restart(stage, who):
 
 @pytest.mark.parametrize("who", ["coordinator", "b"])
 def test_a_killed_child_is_started_again_and_ends_with_the_same_bytes(stage, who):
-    job = stage.submit(pause=0.3)
+    job = stage.submit(pause=0.8)
     stage.whole.until(lambda: stage.whole.client.jobs.get(job)["round"] >= 1, "first round")
     for child in app_children(processes_of(stage)[who].pid):
         os.kill(child, signal.SIGKILL)
