@@ -11,10 +11,11 @@ import json
 import os
 import random
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 from flwr.app import ArrayRecord, Context, Error, Message, RecordDict
@@ -149,6 +150,15 @@ def main(argv: list[str]) -> int:
     # Our JSON keeps the real stdout; whatever the app prints, in Python or below it, goes to stderr.
     out = os.fdopen(os.dup(1), "w", encoding="utf-8", buffering=1)
     os.dup2(2, 1)
+    with tempfile.TemporaryDirectory(prefix="hansa-simulate-", ignore_cleanup_errors=True) as folder:
+        os.chdir(folder)  # as in a job: what the app saves by a bare name is gone with it, and nobody's folder fills up
+        try:
+            return _simulate(options, out)
+        finally:
+            os.chdir("/")
+
+
+def _simulate(options: argparse.Namespace, out: TextIO) -> int:
 
     def tell(frame: dict[str, Any]) -> None:
         out.write(json.dumps({"event": frame.pop("op"), **frame}) + "\n")
@@ -225,5 +235,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--aggregation", choices=("auto", "mean"), default="auto")
     parser.add_argument("--engine", choices=("inline", "ray"), default="inline")
-    parser.add_argument("--result", type=Path, default=None, help="write the result's arrays here as safetensors")
+    said = "write the result's arrays here as safetensors"
+    parser.add_argument("--result", type=lambda text: Path(text).resolve(), default=None, help=said)
     return parser

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -102,3 +103,25 @@ def test_what_an_app_prints_never_mixes_with_the_events() -> None:
     code, events = simulate("hostile", "--run-config", '{"act": "print"}')
     assert code == 0
     assert {event["event"] for event in events} == {"exchange", "round_done", "finished"}
+
+
+@pytest.mark.parametrize("app", ["sklearn_app", "torch_app"])
+def test_what_an_app_saves_by_a_bare_name_is_nowhere_afterwards(app: str, tmp_path: Path) -> None:
+    where, temporary = tmp_path / "here", tmp_path / "tmp"
+    where.mkdir()
+    temporary.mkdir()
+    command = [sys.executable, "-I", "-B", str(PROGRAM), "simulate", str(APPS / app), "--result", "r.safetensors"]
+    before = sorted((APPS / app).rglob("*"))
+    ran = subprocess.run(
+        command,
+        cwd=where,
+        env={**os.environ, "TMPDIR": str(temporary)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=True,
+    )
+    assert "Saving final model" in ran.stderr
+    assert [path.name for path in where.iterdir()] == ["r.safetensors"]
+    assert not list(temporary.glob("hansa-*"))
+    assert sorted((APPS / app).rglob("*")) == before

@@ -1,6 +1,6 @@
 """sklearnexample: A Flower / scikit-learn app."""
 
-import joblib
+import numpy as np
 from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import FedAvg
@@ -23,4 +23,4 @@ def main(grid: Grid, context: Context) -> None:
 
     print("\nSaving final model to disk...")
     set_model_params(model, result.arrays.to_numpy_ndarrays())
-    joblib.dump(model, "logreg_model.pkl")
+    np.savez("logreg_model.npz", *get_model_params(model))

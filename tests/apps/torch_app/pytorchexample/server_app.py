@@ -1,5 +1,6 @@
 """pytorchexample: A Flower / PyTorch app."""
 
+import numpy as np
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Context, MetricRecord
 from flwr.serverapp import Grid, ServerApp
@@ -32,7 +33,7 @@ def main(grid: Grid, context: Context) -> None:
     )
 
     print("\nSaving final model to disk...")
-    torch.save(result.arrays.to_torch_state_dict(), "final_model.pt")
+    np.savez("final_model.npz", **{name: array.numpy() for name, array in result.arrays.items()})
 
 
 def global_evaluate(server_round: int, arrays: ArrayRecord) -> MetricRecord:
