@@ -23,6 +23,7 @@ from common.child.fold import Verdict, judge, strategy_calling
 from common.child.parent import Stop
 
 ROUND_KEY = "server-round"
+_OLDER = ("fitins.", "evaluateins.")  # records of Flower's older style
 POLL_LIMIT_S = 30.0  # of asking for nodes without an exchange
 POLL_GAP_S = 5.0  # two questions further apart than this are no polling
 T = TypeVar("T")
@@ -171,7 +172,7 @@ class Grid(FlowerGrid):
             if id(content) not in sent:
                 sent[id(content)] = self._pins.applied(content, message.metadata.message_type)
             contents.append(sent[id(content)])
-        return Exchange(batch, contents, verdict, timeout, _round_of(batch[0].content))
+        return Exchange(batch, contents, verdict, timeout, _round_of(batch[0]))
 
     def _reply(self, to: Message, answer: Answer) -> Message:
         return shim.reply(
@@ -225,7 +226,11 @@ class Pins:
         return result
 
 
-def _round_of(content: RecordDict) -> int:
+def _round_of(message: Message) -> int:
+    """Return the round in the message's configuration, or, from Flower's older style, in its group; 0 if unknown."""
+    content, group = message.content, message.metadata.group_id
+    if group.isdecimal() and any(name.startswith(_OLDER) for name in content):
+        return int(group)
     for record in content.values():
         if isinstance(record, ConfigRecord) and isinstance(record.get(ROUND_KEY), int):
             return int(record[ROUND_KEY])  # type: ignore[arg-type]

@@ -109,11 +109,11 @@ class JobEventOut(Out):
 
 
 class IncludedOut(Out):
-    """One update that went into a fold."""
+    """One update that went into a fold, or one reply that the app got."""
 
     node: str
     name: str
-    weight: float
+    weight: float | None  # null where the app weighs the replies itself
 
 
 class DroppedOut(Out):

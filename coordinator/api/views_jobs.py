@@ -74,6 +74,13 @@ def event(entry: JobLogEntry) -> s.JobEventOut:
     return s.JobEventOut(seq=entry.seq, at=iso(entry.at), event=entry.event, facts=_plain(entry.facts))
 
 
+def _included(record: Exchange, names: Mapping[str, str]) -> list[s.IncludedOut]:
+    weights: dict[str, float | None] = {i.node: i.weight for i in record.included}
+    if not record.fold:
+        weights = dict.fromkeys(reply.node for reply in record.replies if reply.node and reply.digest)
+    return [s.IncludedOut(node=node, name=names.get(node, node), weight=weight) for node, weight in weights.items()]
+
+
 def round_(record: Exchange, names: Mapping[str, str]) -> s.RoundOut:
     """Return one exchange; ``names`` maps a node's id to its name."""
     asked = sorted({names.get(m.node, m.node) for m in record.messages})
@@ -84,7 +91,7 @@ def round_(record: Exchange, names: Mapping[str, str]) -> s.RoundOut:
         message_type=record.messages[0].message_type if record.messages else "",
         fold=record.fold,
         asked=asked,
-        included=[s.IncludedOut(node=i.node, name=names.get(i.node, i.node), weight=i.weight) for i in record.included],
+        included=_included(record, names),
         dropped=[
             s.DroppedOut(node=node, name=names.get(node, node), code=code, message=message)
             for node, code, message in record.dropped

@@ -155,7 +155,7 @@ class ExchangeRound:
 
     def _shortage(self, count: int, waiting: list[Slot], away: Mapping[NodeId, tuple[float, str]]) -> str:
         lost = [s for s in self.slots.values() if s.state in FINAL and s.state is not SlotState.INCLUDED]
-        parts = [f"{s.name} {s.state}: {s.reason}" + (f" ({s.message})" if s.message else "") for s in lost]
+        parts = [f"{s.name} {s.state}: {s.reason}" + (f" ({_headline(s.message)})" if s.message else "") for s in lost]
         parts += [who(s, away) for s in waiting]
         if self.agreeing is not None and self.agreeing < len(self.included()):
             parts.append(f"{len(self.included()) - self.agreeing} updates disagree with the others")
@@ -168,6 +168,11 @@ class ExchangeRound:
         if enough:
             return f"{count} of {len(self.slots)} updates in; waiting for {names}"
         return f"waiting for {self.minimum - count} more of {self.minimum}: {names}"
+
+
+def _headline(message: str) -> str:
+    """Return what is above the traceback, which stands in the job's log."""
+    return message.partition("\n")[0]
 
 
 def who(slot: Slot, away: Mapping[NodeId, tuple[float, str]]) -> str:

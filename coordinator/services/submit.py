@@ -147,7 +147,7 @@ class Submissions:
         plan = await self._plan(tenant, [tenant, *sorted(principal.tenants)], federation, app, run_config)
         if not plan.placeable:
             code = "missing_imports" if plan.missing_imports else "not_placeable"
-            raise PolicyDenied(plan.reasons(), code=code, next_step="hansa job submit --plan shows each node")
+            raise PolicyDenied(plan.reasons(), code=code, next_step="hansa job plan DIR -f FEDERATION says why")
         job = self._job(principal, tenant, federation, app, plan, seed)
         await self._own(tenant, app, plan)
 

@@ -89,3 +89,4 @@ async def test_an_app_in_flowers_older_style_runs_and_has_a_result(tmp_path: Pat
     np.testing.assert_array_equal(played.arrays["arrays/0"], np.full(3, 4.0, np.float32))
     asked = [frame["messages"][0]["type"] for frame in played.of("exchange")]
     assert asked == [*["train"] * 3, *["evaluate"] * 3] * 2
+    assert [frame["round"] for frame in played.of("exchange")] == [1] * 6 + [2] * 6

@@ -102,7 +102,7 @@ def ls(
         ("NOTE", field("note")),
     ]
     jobs = now.client.jobs.list(state or None, limit)
-    now.out.rows(jobs, columns, empty="no jobs yet; submit one: hansa job submit DIR --federation NAME")
+    now.out.rows(jobs, columns, empty=_none(state))
 
 
 @app.command()
@@ -162,6 +162,10 @@ def rounds(job: Which = "") -> None:
         ("CLOSED", field("closed_at")),
     ]
     now.out.rows(now.client.jobs.rounds(job_id(now.client, job)), columns, empty="no exchange yet")
+
+
+def _none(state: str) -> str:
+    return f"no job is {state}" if state else "no jobs yet; submit one: hansa job submit DIR --federation NAME"
 
 
 def _to_the_end(now: Session, found: str, watching: bool) -> int:

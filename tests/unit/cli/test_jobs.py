@@ -115,6 +115,12 @@ def test_an_id_s_beginning_is_enough_and_two_that_fit_are_named(hub, hansa, job)
     assert second["id"] in err
 
 
+def test_no_job_in_a_state_is_not_no_job_at_all(hub, hansa):
+    hub.items("/jobs", [])
+    assert "no job is running" in hansa("job", "ls", "--state", "running")[2]
+    assert "no jobs yet" in hansa("job", "ls")[2]
+
+
 def test_the_newest_job_is_meant_when_none_is_said(hub, hansa, job):
     hub.items("/jobs", [job()])
     hub.on("GET", f"/jobs/{job()['id']}/logs", b"hello\n")

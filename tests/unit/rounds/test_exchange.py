@@ -28,6 +28,15 @@ def test_every_slot_final_and_the_minimum_reached_closes():
     assert made.verdict(0.0, {}) == Close((0, 1))
 
 
+def test_a_shortage_is_one_line_without_tracebacks():
+    made = new_round(T, [(0, "n0", "cleveland")])
+    made.apply(0, SlotEvent.OFFER)
+    made.apply(0, SlotEvent.FAIL, "app_raised", "ValueError: boom\nTraceback (most recent call last):\n  File ...")
+    verdict = made.verdict(0.0, {})
+    assert isinstance(verdict, Abandon)
+    assert verdict.sentence == f"0 of at least {made.minimum} updates came in; cleveland failed: app_raised (ValueError: boom)"
+
+
 def test_every_slot_final_below_the_minimum_abandons_at_once_and_says_why():
     made = round_of(cleveland=SlotEvent.TAKE, hungary=SlotEvent.DROP, switzerland=SlotEvent.DENY)
     verdict = made.verdict(0.0, {})
