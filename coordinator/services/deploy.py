@@ -7,7 +7,7 @@ the manifest, graph and packed tensors of the versions wanted there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -104,14 +104,19 @@ class Deployments:
 
     async def node_connected(self, node: NodeId) -> None:
         """Tell a node what it should serve; what it serves besides, its own statuses will say."""
+        await self._tell(lambda tx: tx.models.deployments(node=node))
 
-        def wanted(tx: Tx) -> list[tuple[ModelVersion, str]]:
-            rows = [d for d in tx.models.deployments(node=node) if d.wanted]
-            versions = [tx.models.version(d.tenant, d.model, d.version) for d in rows]
-            return [(v, _alias(tx, v)) for v in versions if v is not None]
+    async def alias_moved(self, tenant: TenantId, model: str) -> None:
+        """Tell the nodes that serve a model what its versions are called now: a version may be asked for by alias."""
+        await self._tell(lambda tx: tx.models.deployments(tenant=tenant, model=model))
 
-        for row, alias in await self._store.read(wanted):
-            self._link.send(node, _deploy_event(row, alias))
+    async def _tell(self, which: Callable[[Tx], Sequence[Deployment]]) -> None:
+        def wanted(tx: Tx) -> list[tuple[NodeId, pb.CoordinatorEvent]]:
+            rows = [(d, tx.models.version(d.tenant, d.model, d.version)) for d in which(tx) if d.wanted]
+            return [(d.node, _deploy_event(v, _alias(tx, v))) for d, v in rows if v is not None]
+
+        for node, event in await self._store.read(wanted):
+            self._link.send(node, event)
 
     async def deploy_status(self, node: NodeId, status: pb.DeployStatus) -> None:
         """Record what a node says of a version, and end what it serves unwanted.
@@ -189,8 +194,9 @@ def _want(tx: Tx, row: ModelVersion, node: NodeId, now: float) -> Deployment:
 
 
 def _alias(tx: Tx, row: ModelVersion) -> str:
-    names = sorted(a.name for a in tx.models.aliases(row.tenant, row.model) if a.version == row.version)
-    return names[0] if names else ""
+    """Return the alias that was moved to the version last: a node serves it under one."""
+    found = [a for a in tx.models.aliases(row.tenant, row.model) if a.version == row.version]
+    return max(found, key=lambda a: (a.moved_at, a.name)).name if found else ""
 
 
 def _deploy_event(row: ModelVersion, alias: str) -> pb.CoordinatorEvent:

@@ -12,6 +12,7 @@ from client_node.services.deploy import ModelServing
 from common.errors import BadInput, NotFound
 from common.ids import Digest, NodeId
 from common.wire import hansa_node_pb2 as pb
+from coordinator.domain.models import Alias
 from tests.integration.publishing import (
     ALPHA,
     CLINIC,
@@ -45,6 +46,29 @@ async def test_a_published_version_goes_to_the_roster_and_is_told_again_on_conne
     assert events[0] == events[1]
     assert (events[0].model, events[0].version, events[0].alias) == ("alpha/risk", 1, "latest")
     assert events[0].manifest.digest == version.manifest
+
+
+async def move(world, name: str, version: int, generation: int) -> None:
+    alias = Alias(ALPHA, "risk", name, version, generation, "ann", 2_000_000_000.0 + version)
+    assert await world.store.write(lambda tx: tx.models.move_alias(alias, expected_generation=generation - 1))
+    await world.deployments.alias_moved(ALPHA, "risk")
+
+
+async def test_an_alias_that_moves_reaches_the_nodes_of_both_versions(world):
+    job = await world.job()
+    await world.publish(job, 1)
+    await world.publish(job, 2)
+    await world.deployments.deploy(ALPHA, "risk", 1, [CLINIC])
+    await world.deployments.deploy(ALPHA, "risk", 2, [HOSPITAL])
+    for version, names in ((1, {CLINIC: "champion", HOSPITAL: "latest"}), (2, {CLINIC: "", HOSPITAL: "champion"})):
+        world.wires.sent.clear()
+        await move(world, "champion", version, version)
+        told = {node: (event.deploy.version, event.deploy.alias) for node, event in world.wires.sent}
+        assert told == {CLINIC: (1, names[CLINIC]), HOSPITAL: (2, names[HOSPITAL])}
+    world.wires.sent.clear()
+    await world.deployments.node_connected(HOSPITAL)
+    ((_, event),) = world.wires.sent
+    assert event.deploy.alias == "champion"
 
 
 async def test_a_version_without_a_graph_is_not_deployed(world):
@@ -117,7 +141,12 @@ async def test_a_trained_model_answers_at_its_node(world, tmp_path):
         assert [row.state for row in rows] == ["serving"]
         async with httpx.AsyncClient(base_url=serving.url) as client:
             answer = await client.post("/v1/models/risk/labels/latest:predict", json={"instances": [[1] * 8, [2] * 8]})
-        expected = [[4 + i for i in range(16)], [8 + i for i in range(16)]]
-        np.testing.assert_allclose(answer.json()["predictions"], expected, rtol=1e-3)
+            expected = [[4 + i for i in range(16)], [8 + i for i in range(16)]]
+            np.testing.assert_allclose(answer.json()["predictions"], expected, rtol=1e-3)
+            await move(world, "champion", 1, 1)
+            _, moved = world.wires.sent[-1]
+            await serving.handle_deploy(moved.deploy, link)
+            again = await client.post("/v1/models/risk/labels/champion:predict", json={"instances": [[1] * 8]})
+            np.testing.assert_allclose(again.json()["predictions"], expected[:1], rtol=1e-3)
     finally:
         await serving.close()

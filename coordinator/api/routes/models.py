@@ -97,6 +97,7 @@ async def move_alias(
             )
 
     await caller.services.store.write(work)
+    await caller.services.deployments.alias_moved(owner, model)
     response.headers["ETag"] = f'"{moved.generation}"'
     return views.alias(moved)
 
