@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -31,11 +32,14 @@ class EventStream:
         """Serve ``events`` through ``hub``."""
         self._hub, self._events, self._clock, self._limits = hub, events, clock, limits
 
-    async def serve(self, peer: Peer, context: grpc.aio.ServicerContext) -> None:
+    async def serve(self, admit: Callable[[], Awaitable[Peer]], context: grpc.aio.ServicerContext) -> None:
         """Run one stream to its end.
 
+        ``admit`` says who calls.  It is asked when the hello is there: the node may have been shut out while we waited
+        for that, and what is not in the hub yet cannot be cut.
+
         Raises:
-            BadInput: no hello came first, in time.
+            BadInput: no hello came first, in time. Others as ``admit``.
         """
         hello = await self._hello(context)
         try:
@@ -46,6 +50,7 @@ class EventStream:
         skew = hello.node_time - self._clock.now()
         report = convert.report_of(hello.report, release=hello.release, skew_s=skew)
         held = convert.held_of(hello)
+        peer = await admit()
         connection, older = self._hub.open(peer)
         connection.release, connection.skew_s = report.release, skew
         try:

@@ -174,7 +174,13 @@ class LinkServer:
 
     async def _connect(self, peer: Peer, _requests: object, context: grpc.aio.ServicerContext) -> None:
         self._gate.connect(peer)
-        await self._stream.serve(peer, context)
+
+        async def admit() -> Peer:
+            known = await self._gate.admit(context)
+            self._gate.connect(known)
+            return known
+
+        await self._stream.serve(admit, context)
 
     async def _upload(
         self, peer: Peer, chunks: AsyncIterator[bytes], context: grpc.aio.ServicerContext

@@ -56,6 +56,7 @@ class Enrolment:
         """Serve from ``store``; ``link`` is told to cut whoever is revoked or quarantined."""
         self._store, self._ca, self._clock, self._settings, self._link = store, ca, clock, settings, link
         self._standing: dict[NodeId, tuple[float, Node]] = {}
+        self._changes = 0  # of anybody's standing: what was read before one is not remembered
 
     async def join(self, token_text: str, csr_pem: bytes, name: str) -> JoinReply:
         """Burn a join token and return the new node's certificate.
@@ -130,7 +131,7 @@ class Enrolment:
             return renewed
 
         node = await self._store.write(work)
-        self._standing.pop(node_id, None)
+        self._changed(node_id)
         if node is None:
             raise self._cut(_quarantined(node_id), node_id)
         return self._issue(csr, node, self._settings.lifetime_s), until, node.generation
@@ -145,9 +146,7 @@ class Enrolment:
         """
         kept = self._standing.get(node_id)
         if kept is None or self._clock.monotonic() - kept[0] > self._settings.cache_s:
-            found = await self._store.read(lambda tx: tx.nodes.get(node_id))
-            kept = (self._clock.monotonic(), _in_good_standing(found, node_id))
-            self._standing[node_id] = kept
+            kept = await self._look(node_id)
         node = _in_good_standing(kept[1], node_id)
         if generation > node.generation:
             raise PolicyDenied(
@@ -159,6 +158,20 @@ class Enrolment:
             await self._set_status(node_id, NodeStatus.QUARANTINED)
             raise self._cut(_quarantined(node_id), node_id)
         return node
+
+    async def _look(self, node_id: NodeId) -> tuple[float, Node]:
+        """Read a node's standing and remember it, unless it changed while it was read."""
+        while True:
+            changes = self._changes
+            found = await self._store.read(lambda tx: tx.nodes.get(node_id))
+            kept = (self._clock.monotonic(), _in_good_standing(found, node_id))
+            if changes == self._changes:
+                self._standing[node_id] = kept
+                return kept
+
+    def _changed(self, node_id: NodeId) -> None:
+        self._changes += 1
+        self._standing.pop(node_id, None)
 
     async def revoke(self, node_id: NodeId) -> None:
         """Shut ``node_id`` out for good and cut what it has open.
@@ -178,7 +191,7 @@ class Enrolment:
                 tx.nodes.put(replace(node, status=status))
 
         await self._store.write(work)
-        self._standing.pop(node_id, None)
+        self._changed(node_id)
 
     def _cut(self, why: PolicyDenied, node_id: NodeId) -> PolicyDenied:
         if self._link is not None:

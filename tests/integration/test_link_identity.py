@@ -21,6 +21,7 @@ from common.errors import BadInput, Conflict, PlatformError, PolicyDenied, Unaut
 from common.units import Seconds
 from common.wire import hansa_node_pb2 as pb
 from common.wire import methods
+from common.wire.methods import PROTOCOL
 from common.wire.status import error_of
 from coordinator.domain.nodes import NodeStatus
 from coordinator.rpc.limits import LinkLimits
@@ -109,6 +110,43 @@ async def test_a_revoked_nodes_open_stream_is_cut_at_once_and_it_stays_out(kit: 
         assert "has been revoked" in agent.states[-1][1] or "has been revoked" in agent.states[-2][1]
         assert kit.hub.connected() == frozenset()
         assert kit.desk.kinds() == ["connected", "disconnected"]
+
+
+async def test_a_node_that_holds_its_hello_back_is_not_in_when_it_is_revoked_meanwhile(kit: Kit) -> None:
+    place = await kit.node("a")
+    channel = Channel(kit.address, load_credentials(place), LinkOptions())
+    call = channel.connect()
+    await eventually(lambda: node_id(place) in kit.enrolment._standing)  # admitted: it need only say hello
+    await kit.enrolment.revoke(node_id(place))
+    await call.write(pb.NodeEvent(hello=pb.Hello(protocol=PROTOCOL)))
+    assert await asyncio.wait_for(call.code(), 60) is grpc.StatusCode.PERMISSION_DENIED
+    assert dict(await call.trailing_metadata())["hansa-code"] == "node_revoked"
+    assert kit.desk.kinds() == []
+    await channel.close()
+
+
+async def test_a_standing_that_changes_while_it_is_read_is_not_remembered(kit: Kit) -> None:
+    node = node_id(await kit.node("a"))
+    store, seen, go = kit.enrolment._store, asyncio.Event(), asyncio.Event()
+
+    class Slow:
+        """A store whose answer is old when it arrives."""
+
+        write = store.write
+
+        async def read(self, work):
+            found = await store.read(work)
+            seen.set()
+            await go.wait()
+            return found
+
+    kit.enrolment._store = Slow()  # type: ignore[assignment]
+    checking = asyncio.create_task(kit.enrolment.check(node, 1))
+    await seen.wait()
+    await kit.enrolment.revoke(node)
+    go.set()
+    with pytest.raises(PolicyDenied):
+        await checking
 
 
 async def test_revocation_cuts_a_running_upload(kit: Kit) -> None:
