@@ -26,12 +26,16 @@ import numpy as np
 
 from common.crypto.keys import new_p256, private_pem
 from common.crypto.x509 import Authority, issue_node_cert, load_ca, make_ca, make_csr, server_cert
-from common.units import CHUNK, MIB
+from common.units import CHUNK, MIB, WINDOW
 from common.wire.memory import keep_chunks
 from common.wire.methods import raw
 
 _DOWN, _UP = "/floor/Down", "/floor/Up"
-_OPTIONS = [("grpc.http2.bdp_probe", 0), ("grpc.max_receive_message_length", 2 * MIB)]
+_OPTIONS = [
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", WINDOW),  # as the link's own streams have it
+    ("grpc.max_receive_message_length", 2 * MIB),
+]
 
 
 def measure(nodes: int, mib: float, rounds: int = 6, env: Mapping[str, str] | None = None) -> float:
