@@ -11,6 +11,7 @@ from typing import Any
 from common import bundle
 from common.errors import AppFailed, BadInput
 from common.ids import Digest, NodeId
+from common.manifest import MAX_MANIFEST, read_unverified
 from common.sandbox import Child, ChildSpec, launch
 from coordinator.domain.exchanges import Exchange
 from coordinator.domain.jobs import FINAL, Job, JobState
@@ -98,7 +99,10 @@ async def clean_up(around: Around, job: Job, rows: Sequence[Exchange], asked: It
     for node in {*asked, *(entry.node for entry in job.roster)}:
         around.link.send(node, event)
     mine = {reply.digest for row in rows for reply in row.replies if reply.digest is not None}
-    for digest in mine - await _needed_elsewhere(around, job):
+    mine -= await _needed_elsewhere(around, job)
+    if mine & {reply.digest for row in rows for reply in row.replies if reply.node is not None}:
+        mine -= await _published(around, job)  # what a node answered may be, to the byte, a model that it was sent
+    for digest in mine:
         await around.blobs.delete(job.tenant, digest)
     await asyncio.to_thread(shutil.rmtree, folder_of(around, job) / "app", ignore_errors=True)
 
@@ -118,3 +122,14 @@ async def _needed_elsewhere(around: Around, job: Job) -> set[Digest]:
         }
 
     return await around.store.read(look)
+
+
+async def _published(around: Around, job: Job) -> set[str]:
+    """Return what versions of the tenant's jobs name."""
+    versions = await around.store.read(lambda tx: tx.models.versions(job.tenant))
+    named: set[str] = set()
+    for version in versions:
+        if version.job is not None:
+            envelope = await around.blobs.get_bytes(job.tenant, version.manifest, limit=MAX_MANIFEST)
+            named |= {ref.digest for ref in read_unverified(envelope).blobs.values()}
+    return named

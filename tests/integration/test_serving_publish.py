@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime as ort
@@ -19,11 +20,9 @@ import safetensors.numpy
 from common.errors import BadInput, BadUpdate
 from common.ids import Digest, JobId
 from common.tensors.packed import unpack
-from tests.integration.publishing import (
-    ADMIN,
-    ALPHA,
-    World,
-)
+from coordinator.domain.exchanges import Exchange, ExchangeKind, Reply
+from coordinator.services.ending import clean_up
+from tests.integration.publishing import ADMIN, ALPHA, CLINIC, HOSPITAL, World
 from tests.integration.served_models import constant_linear
 
 pytestmark = pytest.mark.integration
@@ -189,3 +188,17 @@ async def test_a_crash_between_manifest_and_alias_leaves_no_version_and_the_next
     version = await world.publish(job)
     assert version.version == 1
     assert replace(await world.manifest(version), metrics={}).round == 3
+
+
+async def test_a_reply_that_is_a_published_model_to_the_byte_outlives_its_job(world):
+    job = await world.job(factory="")
+    version = await world.publish(job)
+    weights = Digest((await world.manifest(version)).blobs["weights"].digest)
+    mean, own = await world.blobs.put_bytes(ALPHA, b"mean"), await world.blobs.put_bytes(ALPHA, b"own")
+    replies = (Reply(0, HOSPITAL, weights, 1), Reply(1, CLINIC, own, 3), Reply(2, None, mean, 4))
+    row = Exchange(job.id, 1, ExchangeKind.EXCHANGE, False, (), 0.0, 1.0, replies)
+    around = SimpleNamespace(
+        store=world.store, blobs=world.blobs, link=world.wires, settings=SimpleNamespace(jobs_dir=world.folder / "jobs")
+    )
+    await clean_up(around, job, [row], ())
+    assert [await world.blobs.exists(ALPHA, each) for each in (weights, own, mean)] == [True, False, False]
