@@ -24,7 +24,7 @@ from common.child.parent import Stop
 
 ROUND_KEY = "server-round"
 _OLDER = ("fitins.", "evaluateins.")  # records of Flower's older style
-POLL_LIMIT_S = 30.0  # of asking for nodes without an exchange
+POLL_LIMIT_S = 10.0  # of asking for nodes without an exchange: from then on people see who is waited for
 POLL_GAP_S = 5.0  # two questions further apart than this are no polling
 T = TypeVar("T")
 
@@ -108,7 +108,7 @@ class Grid(FlowerGrid):
         """Return the job's roster.
 
         Raises:
-            Stop: ``too_few_nodes`` if the app has been asking for longer than 30 s.
+            Stop: ``too_few_nodes`` if the app has been asking for longer than ``POLL_LIMIT_S``.
         """
         ids = self._guarded(self._carrier.nodes)
         now = self._now()
