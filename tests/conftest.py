@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterator
 import pytest
 from hypothesis import settings
 
-from tests.leftovers import processes_that_stay
+from tests.leftovers import processes, processes_that_stay
 from tests.servers import fixtures
 from tests.servers.fixtures import minio_server, moto_server, postgres_server, postgres_url
 from tests.servers.install import Missing
@@ -26,6 +26,7 @@ settings.load_profile("ci" if os.environ.get("CI") else "dev")
 def _a_world_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A developer's own login, failpoint or coordinator reaches no test; nothing of a test outlives it."""
     base = tmp_path_factory.getbasetemp()
+    before = processes(base)  # whoever started us may name it too: pytest --basetemp
     with pytest.MonkeyPatch.context() as patch:
         for name in [n for n in os.environ if n.startswith("HANSA_") and n != "HANSA_REQUIRE_SERVERS"]:
             patch.delenv(name)
@@ -35,7 +36,7 @@ def _a_world_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
         patch.setattr(tempfile, "tempdir", os.environ["TMPDIR"])
         patch.chdir(tmp_path_factory.mktemp("here"))  # apps write where they stand: not into the checkout
         yield
-    assert processes_that_stay(base) == {}
+    assert processes_that_stay(base, before) == {}
 
 
 @pytest.hookimpl(wrapper=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Collection
 from pathlib import Path
 
 DYING_S = 20.0  # a process that was killed may still be on its way out
@@ -22,9 +23,11 @@ def processes(folder: Path) -> dict[int, str]:
     return found
 
 
-def processes_that_stay(folder: Path) -> dict[int, str]:
-    """Return those of ``processes`` that do not end by themselves in a while."""
+def processes_that_stay(folder: Path, before: Collection[int]) -> dict[int, str]:
+    """Return those of ``processes``, without the pids ``before``, that do not end by themselves in a while."""
     until = time.monotonic() + DYING_S
-    while (found := processes(folder)) and time.monotonic() < until:
+    while True:
+        found = {pid: line for pid, line in processes(folder).items() if pid not in before}
+        if not found or time.monotonic() > until:
+            return found
         time.sleep(0.1)
-    return found
