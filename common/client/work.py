@@ -20,9 +20,9 @@ class Apps:
     def __init__(self, http: Http) -> None:
         self._http = http
 
-    def upload(self, directory: Path) -> App:
-        """Pack an app directory and send it; sending the same twice is one app."""
-        return self.upload_archive(pack(directory))
+    def upload(self, directory: Path, on_skip: Callable[[str, str], None] = lambda _path, _why: None) -> App:
+        """Pack an app directory and send it; ``on_skip`` hears (path, why) of each file that is left out."""
+        return self.upload_archive(pack(directory, on_skip=on_skip))
 
     def upload_archive(self, archive: bytes) -> App:
         """Send an app's archive."""

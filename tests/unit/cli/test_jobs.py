@@ -115,6 +115,11 @@ def test_an_id_s_beginning_is_enough_and_two_that_fit_are_named(hub, hansa, job)
     assert second["id"] in err
 
 
+def test_what_is_left_out_of_the_app_is_said_when_it_is_submitted(open_hub, hansa, app):
+    (app / "rows.csv").write_text("a,b\n")
+    assert "not part of the app: rows.csv" in hansa("job", "submit", app)[2]
+
+
 def test_no_job_in_a_state_is_not_no_job_at_all(hub, hansa):
     hub.items("/jobs", [])
     assert "no job is running" in hansa("job", "ls", "--state", "running")[2]
