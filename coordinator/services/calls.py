@@ -16,6 +16,7 @@ from coordinator.services.objects import HeldObject
 
 _TYPE = re.compile(r"(train|evaluate|query|system)(\.[A-Za-z0-9_]{1,80})?")
 _MAX_TTL_S = 30 * 86400.0
+MAX_METRICS = 1000  # names
 # Strategies of Flower's own that take replies one by one: their replies must be alike, or Flower ends the whole run.
 _FLOWERS_OWN = frozenset({
     "FedMedian", "FedTrimmedAvg", "Krum", "MultiKrum", "Bulyan", "QFedAvg", "FedXgbBagging", "FedXgbCyclic",
@@ -90,7 +91,7 @@ def metrics_of(table: object) -> dict[str, float]:
         return {}
     return {
         str(k)[:100]: float(v)
-        for k, v in list(table.items())[:1000]
+        for k, v in list(table.items())[:MAX_METRICS]
         if isinstance(v, (int, float)) and not isinstance(v, bool)
     }
 

@@ -8,24 +8,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, Protocol, TypeVar
 
 from common.errors import AppFailed, TooFewNodes
 from common.failpoints import failpoint
 from common.ids import NodeId, task_id
 from common.sandbox import Child
+from common.units import MIB
 from coordinator.domain.exchanges import Exchange, ExchangeKind
 from coordinator.domain.jobs import Job
 from coordinator.rounds.exchange import Abandon, Close, Wait
 from coordinator.services import answers, closing, offers, telling
 from coordinator.services.around import Around
-from coordinator.services.calls import Call, metrics_of, parse_call, parse_pull, round_of
+from coordinator.services.calls import MAX_METRICS, Call, metrics_of, parse_call, parse_pull, round_of
 from coordinator.services.exchange import LiveExchange
 from coordinator.services.journal import Journal
-from coordinator.services.objects import HeldObject, close_all, hold
+from coordinator.services.objects import HeldObject, check_room, close_all, hold
 from coordinator.services.pushes import Pushes
 
 T = TypeVar("T")
+_MAX_TOLD = 500_000  # frames of progress and values in them, in one life of an app
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,7 @@ class Conversation:
     def __init__(self, around: Around, run: JobInRun, child: Child) -> None:
         self._around, self._run, self._child = around, run, child
         self._reading: asyncio.Task[tuple[dict[str, Any], list[int]]] | None = None
+        self._told = 0
 
     async def hold(self) -> Finished:
         """Answer until the app has finished.
@@ -119,6 +123,7 @@ class Conversation:
             if not call.fold and not self._run.single_replies:
                 await self._refuse(call)
                 return
+            self._check_room(call, held)
             row = self._run.journal.recorded(call)
             if call.kind is ExchangeKind.PUSH:
                 owned = await self._push(call, held, row)
@@ -131,6 +136,12 @@ class Conversation:
             if not owned:
                 for one in held:
                     one.close()
+
+    def _check_room(self, call: Call, held: Sequence[HeldObject]) -> None:
+        others = [live for seq, live in self._run.live.items() if seq != self._run.journal.seq]
+        objects = [*held, *(each for live in others for each in live.held)]
+        messages = sum(len(live.call.instructions) for live in others) + len(call.instructions)
+        check_room(objects, messages, self._around.settings.limits.memory_mib * MIB)
 
     async def _owns(self, call: Call) -> bool:
         """Say whether a new exchange must be opened, or the one that a dead child left is the same."""
@@ -257,8 +268,9 @@ class Conversation:
 
     def _progress(self, op: str, message: dict[str, Any]) -> None:
         run, number = self._run, round_of(message)
-        if not run.journal.live:
-            return  # told in a former life
+        self._told += 1 + sum(len(table) for table in message.values() if isinstance(table, dict))
+        if not run.journal.live or self._told > _MAX_TOLD:
+            return  # told in a former life, or told enough: the log and the record are not the app's to fill
         if op == "evaluated":
             metrics = metrics_of(message.get("metrics"))
             self._around.feed.note(run.job.id, "evaluated", round=number, metrics=metrics, source="server")
@@ -267,7 +279,8 @@ class Conversation:
             train, evaluate = metrics_of(message.get("train")), metrics_of(message.get("evaluate"))
             self._around.feed.note(run.job.id, "round_finished", round=number, train=train, evaluate=evaluate)
             found = {f"train.{k}": v for k, v in train.items()} | {f"evaluate.{k}": v for k, v in evaluate.items()}
-        run.changed(replace(run.job, metrics={**run.job.metrics, **found}))
+        known = {**run.job.metrics, **found}
+        run.changed(replace(run.job, metrics=dict(islice(known.items(), MAX_METRICS))))
 
 
 def end_exchange(around: Around, job: Job, live: LiveExchange) -> None:

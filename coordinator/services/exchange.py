@@ -193,11 +193,13 @@ class LiveExchange:
 
     def overdue(self) -> None:
         """Count what is still open after the deadline as late."""
-        if self._around.clock.monotonic() >= self.round.terms.deadline:
-            for slot, state in list(self.round.slots.items()):
-                if state.state in OPEN:
-                    self._around.link.send(state.node, offers.task_cancel(self._task(slot), "deadline"))
-                    self._ended(slot, SlotEvent.CLOSE, "late", "no reply before the deadline")
+        if self._around.clock.monotonic() < self.round.terms.deadline:
+            return
+        for slot, state in list(self.round.slots.items()):
+            if state.state in OPEN - {SlotState.PENDING}:  # it has been offered
+                self._around.link.send(state.node, offers.task_cancel(self._task(slot), "deadline"))
+            if state.state in OPEN:
+                self._ended(slot, SlotEvent.CLOSE, "late", "no reply before the deadline")
 
     def drop(self, slot: int, fault: Fault) -> None:
         """Take an update out again: it does not agree with the others."""

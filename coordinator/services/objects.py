@@ -18,6 +18,9 @@ from common.errors import AppFailed, BadUpdate
 from common.ids import Digest, new_id
 from common.sandbox import check_sealed
 
+MAX_OBJECTS = 300  # of one app, in exchanges that are open; one frame brings at most 250
+MAX_MESSAGES = 10_000
+
 
 @dataclass(frozen=True)
 class HeldObject:
@@ -66,6 +69,23 @@ async def hold(fds: Sequence[int], sizes: object, *, limit: int, inline: int) ->
         close_all(fds)
         raise
     return [HeldObject(fd, size, digest) for fd, size, digest in zip(fds, actual, digests, strict=True)]
+
+
+def check_room(objects: Sequence[HeldObject], messages: int, limit: int) -> None:
+    """Check what an app has under way at once: its objects are in our memory and take a descriptor each.
+
+    Raises:
+        AppFailed: over ``MAX_OBJECTS`` objects, over ``limit`` bytes of them, or over ``MAX_MESSAGES`` messages.
+    """
+    size = sum(held.size for held in objects)
+    if len(objects) <= MAX_OBJECTS and size <= limit and messages <= MAX_MESSAGES:
+        return
+    raise AppFailed(
+        f"the app has {messages} messages with {len(objects)} objects of {size} bytes under way; {MAX_MESSAGES} "
+        f"messages, {MAX_OBJECTS} objects and {limit} bytes are allowed",
+        reason="refused",
+        next_step="pull replies before pushing more",
+    )
 
 
 def copy_out(held: HeldObject, folder: Path) -> Path:
