@@ -181,12 +181,14 @@ class _Reader:
         return body.items()
 
     def _metric(self, key: str, value: object) -> MetricValue:
-        if type(value) in {int, float}:
-            return value  # type: ignore[return-value]  # narrowed by type(), which keeps bool out
-        if isinstance(value, list) and len({type(v) for v in value} | {int, float}) == 2:
+        values = value if isinstance(value, list) else [value]
+        if len({type(v) for v in values} | {int, float}) != 2:  # by type(), which keeps bool out
+            raise BadUpdate(f"metric {key[:80]!r} must be a number or a list of numbers")
+        if any(type(v) is int and not -(2**63) <= v < 2**63 for v in values):  # as in Flower; no float holds any int
+            raise BadUpdate(f"metric {key[:80]!r} holds a whole number of more than 64 bits")
+        if isinstance(value, list):
             self._count(len(value))
-            return value
-        raise BadUpdate(f"metric {key[:80]!r} must be a number or a list of numbers")
+        return value  # type: ignore[return-value]  # narrowed above
 
     def _config(self, key: str, value: object) -> object:
         if isinstance(value, list):
