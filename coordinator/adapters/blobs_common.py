@@ -114,6 +114,7 @@ def settle(descriptor: int, source: Path, target: Path) -> None:
 
 
 def sweep(work: Path) -> None:
-    """Remove what a killed process left half written."""
-    for left in work.glob(f"{TEMPORARY}*"):
-        left.unlink(missing_ok=True)
+    """Remove what a killed process left half written: folds, copies and uploads as well as blobs."""
+    for left in work.iterdir():
+        if left.is_file():
+            left.unlink(missing_ok=True)

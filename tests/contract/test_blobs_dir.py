@@ -59,6 +59,13 @@ async def test_a_killed_writer_leaves_whole_blobs_only(tmp_path: Path):
     assert list(blobs.work_dir().iterdir()) == []  # what was half written is swept at the next start
 
 
+async def test_whatever_a_killed_coordinator_was_making_is_swept_at_the_next_start(tmp_path: Path):
+    work = DirectoryBlobs(tmp_path).work_dir()
+    for name in ("fold_1", "reply_2", "import-3", ".put-4"):
+        (work / name).write_bytes(b"half")
+    assert list(DirectoryBlobs(tmp_path).work_dir().iterdir()) == []
+
+
 async def test_a_full_disk_shows_no_torn_blob(tmp_path: Path):
     blobs = DirectoryBlobs(tmp_path)
     data = b"x" * 2**20
