@@ -73,10 +73,14 @@ class Collector:
             return await self.keep_bytes(tenant, fold_small(updates))
         target = self._blobs.work_dir() / new_id("fold")
         loop = asyncio.get_running_loop()
-        digest = await loop.run_in_executor(
-            self._hashers, fold_files, updates, target, self._settings.block_bytes, self._threads
-        )
-        return await self.keep_file(tenant, target, Digest(digest))
+        try:
+            digest = await loop.run_in_executor(
+                self._hashers, fold_files, updates, target, self._settings.block_bytes, self._threads
+            )
+            return await self.keep_file(tenant, target, Digest(digest))
+        except BaseException:
+            target.unlink(missing_ok=True)  # or a full disk would stay full
+            raise
 
     async def keep_bytes(self, tenant: TenantId, data: bytes) -> Kept:
         """Keep a small object as a blob."""
