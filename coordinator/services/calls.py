@@ -17,6 +17,7 @@ from coordinator.services.objects import HeldObject
 _TYPE = re.compile(r"(train|evaluate|query|system)(\.[A-Za-z0-9_]{1,80})?")
 _MAX_TTL_S = 30 * 86400.0
 MAX_METRICS = 1000  # names
+LEAST = 2  # nodes in a mean, where single replies are not for the app to see: the mean of one is that one
 # Strategies of Flower's own that take replies one by one: their replies must be alike, or Flower ends the whole run.
 _FLOWERS_OWN = frozenset({
     "FedMedian", "FedTrimmedAvg", "Krum", "MultiKrum", "Bulyan", "QFedAvg", "FedXgbBagging", "FedXgbCyclic",
@@ -34,6 +35,7 @@ class Call:
     timeout_s: float  # seconds; infinite = none
     round: int
     instructions: tuple[Instruction, ...]
+    least: int = 1  # updates that a mean of this exchange must hold
 
     @property
     def message_type(self) -> str:
@@ -50,6 +52,20 @@ class Call:
         """Say whether Flower's own code reads the replies and needs them alike."""
         words = self.why.split()
         return self.fold or (len(words) > 1 and words[0] == "strategy" and words[1] in _FLOWERS_OWN)
+
+
+def unfit_for_means(call: Call) -> str:
+    """Return why ``call`` would show the app a single node's reply, or "" where a mean of several will answer it.
+
+    ``fold`` is the word of tenant code: who is asked decides.
+    """
+    if not call.fold:
+        return f"this exchange needs them one by one: {call.why or 'not foldable'}"
+    asked = [instruction.node for instruction in call.instructions]
+    if len(set(asked)) < max(LEAST, len(asked)):
+        nodes = len(set(asked))
+        return f"this exchange asks {nodes} node(s) with {len(asked)} message(s): no mean of {LEAST} or more nodes"
+    return ""
 
 
 def parse_call(message: Mapping[str, Any], held: Sequence[HeldObject], roster: Sequence[RosterEntry]) -> Call:

@@ -21,7 +21,16 @@ from coordinator.domain.jobs import Job
 from coordinator.rounds.exchange import Abandon, Close, Wait
 from coordinator.services import answers, closing, offers, telling
 from coordinator.services.around import Around
-from coordinator.services.calls import MAX_METRICS, Call, metrics_of, parse_call, parse_pull, round_of
+from coordinator.services.calls import (
+    LEAST,
+    MAX_METRICS,
+    Call,
+    metrics_of,
+    parse_call,
+    parse_pull,
+    round_of,
+    unfit_for_means,
+)
 from coordinator.services.exchange import LiveExchange
 from coordinator.services.journal import Journal
 from coordinator.services.objects import HeldObject, check_room, close_all, hold
@@ -120,9 +129,11 @@ class Conversation:
         owned = False
         try:
             call = parse_call(message, held, self._run.job.roster)
-            if not call.fold and not self._run.single_replies:
-                await self._refuse(call)
-                return
+            if not self._run.single_replies:
+                if why := unfit_for_means(call):
+                    await self._refuse(why)
+                    return
+                call = replace(call, least=LEAST)
             self._check_room(call, held)
             row = self._run.journal.recorded(call)
             if call.kind is ExchangeKind.PUSH:
@@ -229,11 +240,8 @@ class Conversation:
         await answers.send_replies(self._child, run.job, row, kept, run.journal)
         run.pushes.given(ready)
 
-    async def _refuse(self, call: Call) -> None:
-        message = (
-            f"federation {self._run.job.federation} gives apps only the mean of all replies, and this exchange needs "
-            f"them one by one: {call.why or 'not foldable'}"
-        )
+    async def _refuse(self, why: str) -> None:
+        message = f"federation {self._run.job.federation} gives apps only the mean of all replies, and {why}"
         await self._child.send({"op": "refused", "reason": "refused", "message": message})
 
     async def _finished(self, message: dict[str, Any], fds: list[int]) -> Finished:

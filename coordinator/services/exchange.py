@@ -208,7 +208,7 @@ class LiveExchange:
     def _terms(self) -> Terms:
         spec, now = self._job.spec, self._around.clock.monotonic()
         return Terms(
-            minimum=spec.cohort.minimum,
+            minimum=max(spec.cohort.minimum, self.call.least),
             target=spec.cohort.target if self.call.kind is ExchangeKind.EXCHANGE else 0,
             deadline=now + min(spec.deadline_s, self.call.timeout_s),
             wait_s=spec.wait_s,
