@@ -187,8 +187,7 @@ async def test_a_server_killed_in_an_upload_shows_nothing_of_it(tmp_path: Path):
         child.kill()
         with pytest.raises(Unreachable):
             await upload
-    with private_minio(tmp_path / "data", tmp_path / "log", server) as (server, _):
-        blobs = make_blobs(server.address("killed"), cache_dir=tmp_path / "cache")
+    with private_minio(tmp_path / "data", tmp_path / "log", server):  # the same coordinator goes on
         assert [found async for found in blobs.list(NORTH)] == [kept]
         assert not await blobs.exists(NORTH, digest)
         await blobs.put_file(NORTH, blobs.work_dir() / "upload", digest)  # it was not taken away
