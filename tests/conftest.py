@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from collections.abc import Generator, Iterator
 
@@ -20,6 +21,10 @@ __all__ = ["minio_server", "moto_server", "postgres_server", "postgres_url"]
 settings.register_profile("ci", derandomize=True, deadline=None, database=None, max_examples=100)
 settings.register_profile("dev", deadline=None, database=None, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+# Started in the background, we ignore Ctrl-C and so would every process that a test starts and means to interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)
