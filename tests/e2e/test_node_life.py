@@ -37,13 +37,13 @@ def test_a_node_runs_an_app_only_once_its_steward_has_approved_it_and_needs_no_r
     app = str(whole.client.apps.upload(APP)["app_digest"])
     assert all("app_not_approved" in codes for codes in refused(whole, app).values())
     assert not any(list((node.dir / "apps").iterdir()) for node in whole.nodes.values())
-    assert "no app is approved" in status(whole.nodes["alpha"])["agent"]
+    alpha = whole.nodes["alpha"]
+    whole.until(lambda: "no app is approved" in status(alpha)["agent"], "the agent saying why it runs nothing")
     for node in whole.nodes.values():
         node.approve(app)
     whole.until(lambda: not any(refused(whole, app).values()), "approvals told to the coordinator")
     done = whole.finish(whole.submit(app))
     assert done["state"] == "succeeded", pretty(done)
-    alpha = whole.nodes["alpha"]
     whole.until(lambda: f"waiting for a job in {FEDERATION}" in status(alpha)["agent"], "the agent at rest")
 
 

@@ -35,7 +35,7 @@ def test_a_line_is_one_json_object_with_its_facts(sink: io.StringIO) -> None:
 
 
 def test_foreign_loggers_go_the_same_way(sink: io.StringIO) -> None:
-    logging.getLogger("uvicorn").warning("hat1_tok_1.%s", "x" * 43)
+    logging.getLogger("a.library").warning("hat1_tok_1.%s", "x" * 43)
     line = json.loads(sink.getvalue())
     assert line["level"] == "warning"
     assert "xxx" not in line["event"]
