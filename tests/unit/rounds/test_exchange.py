@@ -34,7 +34,10 @@ def test_a_shortage_is_one_line_without_tracebacks():
     made.apply(0, SlotEvent.FAIL, "app_raised", "ValueError: boom\nTraceback (most recent call last):\n  File ...")
     verdict = made.verdict(0.0, {})
     assert isinstance(verdict, Abandon)
-    assert verdict.sentence == f"0 of at least {made.minimum} updates came in; cleveland failed: app_raised (ValueError: boom)"
+    assert (
+        verdict.sentence
+        == f"0 of at least {made.minimum} updates came in; cleveland failed: app_raised (ValueError: boom)"
+    )
 
 
 def test_every_slot_final_below_the_minimum_abandons_at_once_and_says_why():
