@@ -64,7 +64,7 @@ async def open_session(channel: Channel, handler: LinkClient, clock: Clock) -> S
 class Session:
     """A welcomed stream; ``listen`` starts it, ``ended`` tells why it is over."""
 
-    def __init__(self, channel: Channel, call: Any, welcome: pb.Welcome, clock: Clock) -> None:  # noqa: ANN401
+    def __init__(self, channel: Channel, call: Any, welcome: pb.Welcome, clock: Clock) -> None:  # noqa: ANN401 - grpc is untyped
         """Wrap an open ``call`` on ``channel``."""
         self.channel = channel
         skew = clock.now() - welcome.coordinator_time
@@ -171,5 +171,5 @@ def farewell_error(farewell: pb.Farewell) -> PlatformError:
     return _FAREWELLS.get(farewell.code, PolicyDenied)(farewell.message, code=farewell.code)
 
 
-async def _status(call: Any) -> PlatformError:  # noqa: ANN401
+async def _status(call: Any) -> PlatformError:  # noqa: ANN401 - grpc is untyped
     return error_of(await call.code(), await call.details(), await call.trailing_metadata())

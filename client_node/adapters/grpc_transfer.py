@@ -139,7 +139,7 @@ class Transfers:
             raise translated(error) from error
         return result
 
-    async def _push(self, call: Any, path: Path, offset: int) -> None:  # noqa: ANN401
+    async def _push(self, call: Any, path: Path, offset: int) -> None:  # noqa: ANN401 - grpc is untyped
         """Write the file from ``offset`` on; a call that ends early says why in its status."""
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         reading = begin(self._pool, _read, fd, offset)

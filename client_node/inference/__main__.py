@@ -1,4 +1,4 @@
-"""Entry of the inference process: ``python -I -B …/client_node/inference/__main__.py FD LISTENING_FD``.
+"""Entry of the inference process: ``python -s -P -B …/client_node/inference/__main__.py FD LISTENING_FD``.
 
 Started by the agent in a sandbox.  It opens no socket: it accepts on the one it inherited, and talks to the agent on
 the other.  It sees this package and ``common`` read-only, and nothing of the node: no key, no data, no credentials.
@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = str(Path(__file__).resolve().parents[2])
-if ROOT not in sys.path:  # `-I` leaves out the script's folder, and an editable install lies outside site-packages
+if ROOT not in sys.path:  # `-P` leaves out the script's folder, and an editable install lies outside site-packages
     sys.path.insert(0, ROOT)
 
 import uvicorn  # noqa: E402

@@ -50,7 +50,7 @@ class Engine:
             options.add_external_initializers(list(weights), self._values)
         try:
             self._session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-        except Exception as error:
+        except Exception as error:  # ONNX Runtime's errors have no root of their own
             raise BadManifest(f"the engine refuses the graph: {_first_line(error)}") from error
         self._check_names()
         self._outputs = [spec.name for spec in served.signature.outputs]
@@ -80,10 +80,10 @@ class Engine:
             timer.cancel()
         return self._named(names, values)
 
-    def _run(self, names: list[str], inputs: Arrays, options: Any) -> list[NDArray[Any]]:  # noqa: ANN401
+    def _run(self, names: list[str], inputs: Arrays, options: Any) -> list[NDArray[Any]]:  # noqa: ANN401 - untyped
         try:
             values: list[NDArray[Any]] = self._session.run(names, inputs, options)
-        except Exception as error:
+        except Exception as error:  # as above; always raised on, as ours
             raise BadInput(f"the model refuses the input: {_first_line(error)}") from error
         return values
 
