@@ -10,7 +10,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,17 +72,17 @@ class Processes:
 
     def start(self, name: str, arguments: Sequence[str], log: Path) -> Process:
         """Start ``hansa`` with ``arguments`` in its own session, so that a terminal's Ctrl-C reaches only us."""
-        with log.open("ab") as file:
+        with log.open("ab") as file, _interrupted_afterwards():
             running = subprocess.Popen(
-                [*BOUND, *arguments],
+                [*BOUND, str(os.getpid()), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
                 env=dict(self.environ),
                 start_new_session=True,
             )
-        process = Process(name, log, running)
-        self.started.append(process)
+            process = Process(name, log, running)
+            self.started.append(process)
         return process
 
     def command(self, *arguments: str) -> str:
@@ -144,6 +145,20 @@ class Processes:
                 process.running.kill()
                 process.running.wait()
         self.started.clear()
+
+
+@contextmanager
+def _interrupted_afterwards() -> Iterator[None]:
+    """Hold Ctrl-C and SIGTERM back: raised between a process's start and its entry in the list they orphan it."""
+    came: list[int] = []
+    before = {kind: signal.signal(kind, lambda kind, _: came.append(kind)) for kind in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
+    for late in came:
+        signal.raise_signal(late)
 
 
 def child_environ(extra: Mapping[str, str]) -> dict[str, str]:

@@ -143,7 +143,7 @@ def test_a_missing_log_is_no_error(tmp_path):
 def test_a_bound_process_does_not_outlive_its_parent(tmp_path):
     """Kill -9 of ``hansa up`` must leave nothing behind: the kernel ends its processes."""
     child = (
-        "import sys, time; from common.cli.bound import bind_to_parent; bind_to_parent(); "
+        "import os, time; from common.cli.bound import bind_to_parent; bind_to_parent(os.getppid()); "
         "print('bound', flush=True); time.sleep(60)"
     )
     parent = (
@@ -156,6 +156,26 @@ def test_a_bound_process_does_not_outlive_its_parent(tmp_path):
         running.send_signal(signal.SIGKILL)
         running.wait()
         wait_for(lambda: not _alive(pid))
+
+
+def test_a_bound_process_whose_parent_died_before_it_could_ask_ends_at_once():
+    done = subprocess.run([sys.executable, "-P", "-m", "common.cli.bound", "1", "explain", "bad_input"], timeout=60)
+    assert done.returncode == 1
+
+
+def test_an_interrupt_while_a_process_starts_is_raised_once_it_is_listed(tmp_path, monkeypatch):
+    started, popen = Processes(child_environ({})), subprocess.Popen
+
+    def interrupted(*args, **kwargs):
+        running = popen(*args, **kwargs)
+        signal.raise_signal(signal.SIGINT)  # Ctrl-C between the fork and the return
+        return running
+
+    monkeypatch.setattr(subprocess, "Popen", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        started.start("it", ["explain", "bad_input"], tmp_path / "log")
+    assert [process.name for process in started.started] == ["it"]
+    started.end()
 
 
 def _alive(pid):
