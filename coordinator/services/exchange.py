@@ -20,7 +20,7 @@ from coordinator.domain.jobs import Job, RosterEntry
 from coordinator.ports.link import SpooledUpdate
 from coordinator.rounds.exchange import Abandon, Close, ExchangeRound, Slot, Terms, Wait, new_round
 from coordinator.rounds.slots import OPEN, SlotEvent, SlotState
-from coordinator.scheduling.decide import Ask, Lease
+from coordinator.scheduling.slots import Ask, Lease
 from coordinator.services import offers
 from coordinator.services.around import Around
 from coordinator.services.calls import Call

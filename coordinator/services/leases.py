@@ -1,4 +1,4 @@
-"""Leases of the nodes' slots: feeds real events to ``scheduling.decide`` and acts on what it says."""
+"""Leases of the nodes' slots: feeds real events to ``scheduling.slots`` and acts on what it says."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from common.clock import Clock
 from common.ids import NodeId, TaskId
-from coordinator.scheduling.decide import Ask, Expire, Lease, Start, State, decide
+from coordinator.scheduling.slots import Ask, Expire, Lease, Start, State, decide
 
 
 @dataclass(frozen=True)

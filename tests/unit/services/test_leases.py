@@ -1,7 +1,7 @@
 """Leases of slots: granted first come, first served, ended by the clock, safe against calls from within."""
 
 from common.clock import ManualClock
-from coordinator.scheduling.decide import Ask
+from coordinator.scheduling.slots import Ask
 from coordinator.services.leases import Leases
 
 

@@ -5,7 +5,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coordinator.scheduling.decide import Ask, Expire, Hold, Lease, Start, State, apply, decide
+from coordinator.scheduling.slots import Ask, Expire, Hold, Lease, Start, State, apply, decide
 
 NODES = ["a", "b", "c"]
 
