@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
-from common.ids import AppDigest, FederationId, JobId, NodeId, TenantId
+from common.ids import AppDigest, Digest, FederationId, JobId, NodeId, TenantId
 from coordinator.domain.exchanges import Exchange
 from coordinator.domain.jobs import Job, JobLogEntry, JobState, Submission
 from coordinator.domain.models import Alias, Deployment, ModelVersion
 from coordinator.domain.nodes import Node
+from coordinator.domain.quotas import Allowance, Grant
 from coordinator.domain.tenancy import ApiToken, Federation, JoinToken, Tenant
 
 T = TypeVar("T")
@@ -131,6 +132,45 @@ class Apps(Protocol):
         ...
 
 
+class Quotas(Protocol):
+    """What sites give tenants, and what the platform lets each use at the coordinator."""
+
+    def grants(self, *, site: TenantId | None = None, tenant: TenantId | None = None) -> Sequence[Grant]:
+        """Return grants by (site, tenant); None = no filter."""
+        ...
+
+    def grant(self, site: TenantId, tenant: TenantId) -> Grant | None: ...
+    def put_grant(self, grant: Grant, *, expected_generation: int) -> bool:
+        """Write ``grant`` (generation = expected + 1) if the stored generation is the expected one (0 = none yet)."""
+        ...
+
+    def remove_grant(self, site: TenantId, tenant: TenantId, *, expected_generation: int) -> bool:
+        """Delete the grant if its generation is the expected one."""
+        ...
+
+    def allowances(self) -> Sequence[Allowance]: ...
+    def allowance(self, tenant: TenantId) -> Allowance | None: ...
+    def put_allowance(self, allowance: Allowance, *, expected_generation: int) -> bool:
+        """As ``put_grant``."""
+        ...
+
+    def remove_allowance(self, tenant: TenantId, *, expected_generation: int) -> bool:
+        """As ``remove_grant``: the defaults hold again."""
+        ...
+
+    def keep(self, tenant: TenantId, digest: Digest, size: int) -> bool:
+        """Book a blob of ``size`` bytes; False, and nothing happens, if it is booked already."""
+        ...
+
+    def drop(self, tenant: TenantId, digest: Digest) -> None:
+        """Book a blob out; no error if it was not booked."""
+        ...
+
+    def stored(self, tenant: TenantId) -> int:
+        """Return the sum of the tenant's booked blobs in bytes."""
+        ...
+
+
 class Tx(Protocol):
     """One transaction."""
 
@@ -144,6 +184,8 @@ class Tx(Protocol):
     def models(self) -> Models: ...
     @property
     def apps(self) -> Apps: ...
+    @property
+    def quotas(self) -> Quotas: ...
 
 
 class Store(Protocol):

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from common.ids import JobId, NodeId, TenantId
+from coordinator.domain.quotas import Grant
 
 WHOLE = 1000  # milli-GPU of one device
 
@@ -50,27 +51,6 @@ class Node:
     devices: tuple[Device, ...] = ()
     labels: frozenset[str] = frozenset()
     speed: float = 1.0  # relative; only ever breaks ties
-
-
-@dataclass(frozen=True, slots=True)
-class Amount:
-    """A quota: accelerators by kind, their memory, CPU and RAM; None = no bound."""
-
-    milli: Mapping[str, int] = field(default_factory=dict)  # kind -> milli-GPU
-    mib: Mapping[str, int] = field(default_factory=dict)  # kind -> memory of devices
-    cpu_milli: int | None = None
-    ram_mib: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """What a site's owner gives a tenant there.  Without one: no guarantee, no limit, weight 1."""
-
-    site: TenantId
-    tenant: TenantId
-    guarantee: Amount = Amount(cpu_milli=0, ram_mib=0)  # what is not named is not guaranteed
-    limit: Amount = Amount()  # what is not named is not limited
-    weight: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import json
 import math
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import cache
 from typing import Any
@@ -93,7 +93,7 @@ def decoder(hint: Any) -> Decoder:  # noqa: ANN401
         return _tuple(args)
     if origin is list:
         return _list(decoder(args[0]))
-    if origin is dict:
+    if origin in {dict, Mapping}:
         return _dict(decoder(args[0]), decoder(args[1]))
     return _plain_class(hint)
 

@@ -1,8 +1,8 @@
 """The tables of the coordinator, as SQLAlchemy Core.
 
-One table a record, one column a field, the same names; nested fields are JSON columns.  There are no foreign keys: rows
-are never deleted, and what refers to what is the services' business.  A change here needs a migration beside it
-(``migrations/versions``); a test compares the two.
+One table a record, one column a field, the same names; nested fields are JSON columns.  There are no foreign keys: what
+others name is never deleted, and what refers to what is the services' business.  A change here needs a migration beside
+it (``migrations/versions``); a test compares the two.
 """
 
 from __future__ import annotations
@@ -232,3 +232,33 @@ APPS = sa.Table(
     _int("size"),
     _real("created_at"),
 )
+
+GRANTS = sa.Table(
+    "grants",
+    METADATA,
+    _name("site", primary=True),
+    _name("tenant", primary=True),
+    _json("guarantee"),
+    _json("limit"),
+    _int("weight"),
+    _int("generation"),
+    _name("set_by"),
+    _real("set_at"),
+    sa.Index("grants_tenant", "tenant"),
+)
+
+ALLOWANCES = sa.Table(
+    "allowances",
+    METADATA,
+    _name("tenant", primary=True),
+    _int("running_jobs"),
+    _int("queued_jobs"),
+    _int("stored_bytes"),
+    _int("generation"),
+    _name("set_by"),
+    _real("set_at"),
+)
+
+# One row a blob that counts, and their sum: a round's commit must not add up all that a tenant has.
+STORED = sa.Table("stored", METADATA, _name("tenant", primary=True), _name("digest", primary=True), _int("size"))
+STORED_TOTALS = sa.Table("stored_totals", METADATA, _name("tenant", primary=True), _int("bytes"))

@@ -1,4 +1,4 @@
-"""One transaction: the five groups of records over one connection."""
+"""One transaction: the six groups of records over one connection."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from coordinator.adapters.sql.jobs import SqlJobs
 from coordinator.adapters.sql.models import SqlApps, SqlModels
+from coordinator.adapters.sql.quotas import SqlQuotas
 from coordinator.adapters.sql.tenancy import SqlNodes, SqlTenants
 
 
@@ -41,3 +42,8 @@ class SqlTx:
     def apps(self) -> SqlApps:
         """App archives."""
         return SqlApps(self._connection)
+
+    @cached_property
+    def quotas(self) -> SqlQuotas:
+        """Grants, allowances and what is stored."""
+        return SqlQuotas(self._connection)
