@@ -77,6 +77,19 @@ class Dataset(TypedDict):
     columns: list[dict[str, str]]
 
 
+class Device(TypedDict):
+    """An accelerator that a node lends, or one MIG instance of it."""
+
+    uuid: str
+    kind: str
+    name: str
+    memory_mib: int
+    parent: str
+    profile: str
+    used_mib: int | None
+    busy_percent: int | None
+
+
 class Node(TypedDict):
     """One machine of a tenant, as the coordinator sees it."""
 
@@ -98,6 +111,9 @@ class Node(TypedDict):
     memory_mib: int
     sandbox: str
     serving: str
+    devices: list[Device]
+    labels: list[str]
+    enforcement: list[str]
     release: str
     skew_s: float
 

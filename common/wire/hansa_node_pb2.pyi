@@ -40,7 +40,7 @@ class Hello(_message.Message):
     def __init__(self, protocol: _Optional[int] = ..., release: _Optional[str] = ..., node_time: _Optional[float] = ..., report: _Optional[_Union[NodeReport, _Mapping]] = ..., held: _Optional[_Iterable[_Union[HeldUpdate, _Mapping]]] = ..., deployed: _Optional[_Iterable[_Union[DeployStatus, _Mapping]]] = ...) -> None: ...
 
 class NodeReport(_message.Message):
-    __slots__ = ("datasets", "approvals", "environments", "slots", "cpus", "memory_mib", "sandbox", "serving")
+    __slots__ = ("datasets", "approvals", "environments", "slots", "cpus", "memory_mib", "sandbox", "serving", "devices", "labels", "enforcement")
     DATASETS_FIELD_NUMBER: _ClassVar[int]
     APPROVALS_FIELD_NUMBER: _ClassVar[int]
     ENVIRONMENTS_FIELD_NUMBER: _ClassVar[int]
@@ -49,6 +49,9 @@ class NodeReport(_message.Message):
     MEMORY_MIB_FIELD_NUMBER: _ClassVar[int]
     SANDBOX_FIELD_NUMBER: _ClassVar[int]
     SERVING_FIELD_NUMBER: _ClassVar[int]
+    DEVICES_FIELD_NUMBER: _ClassVar[int]
+    LABELS_FIELD_NUMBER: _ClassVar[int]
+    ENFORCEMENT_FIELD_NUMBER: _ClassVar[int]
     datasets: _containers.RepeatedCompositeFieldContainer[DatasetOffer]
     approvals: _containers.RepeatedCompositeFieldContainer[Approval]
     environments: _containers.RepeatedScalarFieldContainer[str]
@@ -57,7 +60,40 @@ class NodeReport(_message.Message):
     memory_mib: int
     sandbox: str
     serving: str
-    def __init__(self, datasets: _Optional[_Iterable[_Union[DatasetOffer, _Mapping]]] = ..., approvals: _Optional[_Iterable[_Union[Approval, _Mapping]]] = ..., environments: _Optional[_Iterable[str]] = ..., slots: _Optional[int] = ..., cpus: _Optional[int] = ..., memory_mib: _Optional[int] = ..., sandbox: _Optional[str] = ..., serving: _Optional[str] = ...) -> None: ...
+    devices: _containers.RepeatedCompositeFieldContainer[Device]
+    labels: _containers.RepeatedScalarFieldContainer[str]
+    enforcement: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, datasets: _Optional[_Iterable[_Union[DatasetOffer, _Mapping]]] = ..., approvals: _Optional[_Iterable[_Union[Approval, _Mapping]]] = ..., environments: _Optional[_Iterable[str]] = ..., slots: _Optional[int] = ..., cpus: _Optional[int] = ..., memory_mib: _Optional[int] = ..., sandbox: _Optional[str] = ..., serving: _Optional[str] = ..., devices: _Optional[_Iterable[_Union[Device, _Mapping]]] = ..., labels: _Optional[_Iterable[str]] = ..., enforcement: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class Device(_message.Message):
+    __slots__ = ("uuid", "kind", "name", "memory_mib", "parent", "profile", "used_mib", "busy_percent")
+    UUID_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    MEMORY_MIB_FIELD_NUMBER: _ClassVar[int]
+    PARENT_FIELD_NUMBER: _ClassVar[int]
+    PROFILE_FIELD_NUMBER: _ClassVar[int]
+    USED_MIB_FIELD_NUMBER: _ClassVar[int]
+    BUSY_PERCENT_FIELD_NUMBER: _ClassVar[int]
+    uuid: str
+    kind: str
+    name: str
+    memory_mib: int
+    parent: str
+    profile: str
+    used_mib: int
+    busy_percent: int
+    def __init__(self, uuid: _Optional[str] = ..., kind: _Optional[str] = ..., name: _Optional[str] = ..., memory_mib: _Optional[int] = ..., parent: _Optional[str] = ..., profile: _Optional[str] = ..., used_mib: _Optional[int] = ..., busy_percent: _Optional[int] = ...) -> None: ...
+
+class Slice(_message.Message):
+    __slots__ = ("device", "milli", "mib")
+    DEVICE_FIELD_NUMBER: _ClassVar[int]
+    MILLI_FIELD_NUMBER: _ClassVar[int]
+    MIB_FIELD_NUMBER: _ClassVar[int]
+    device: str
+    milli: int
+    mib: int
+    def __init__(self, device: _Optional[str] = ..., milli: _Optional[int] = ..., mib: _Optional[int] = ...) -> None: ...
 
 class Column(_message.Message):
     __slots__ = ("name", "type")
@@ -120,7 +156,7 @@ class Prepared(_message.Message):
     def __init__(self, job: _Optional[str] = ..., denials: _Optional[_Iterable[_Union[Denial, _Mapping]]] = ...) -> None: ...
 
 class TaskStatus(_message.Message):
-    __slots__ = ("task", "state", "reason", "message", "digest", "size", "denials")
+    __slots__ = ("task", "state", "reason", "message", "digest", "size", "denials", "enforcement", "held_s", "peak_mib")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         UNKNOWN: _ClassVar[TaskStatus.State]
@@ -142,6 +178,9 @@ class TaskStatus(_message.Message):
     DIGEST_FIELD_NUMBER: _ClassVar[int]
     SIZE_FIELD_NUMBER: _ClassVar[int]
     DENIALS_FIELD_NUMBER: _ClassVar[int]
+    ENFORCEMENT_FIELD_NUMBER: _ClassVar[int]
+    HELD_S_FIELD_NUMBER: _ClassVar[int]
+    PEAK_MIB_FIELD_NUMBER: _ClassVar[int]
     task: str
     state: TaskStatus.State
     reason: str
@@ -149,7 +188,10 @@ class TaskStatus(_message.Message):
     digest: str
     size: int
     denials: _containers.RepeatedCompositeFieldContainer[Denial]
-    def __init__(self, task: _Optional[str] = ..., state: _Optional[_Union[TaskStatus.State, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., digest: _Optional[str] = ..., size: _Optional[int] = ..., denials: _Optional[_Iterable[_Union[Denial, _Mapping]]] = ...) -> None: ...
+    enforcement: _containers.RepeatedScalarFieldContainer[str]
+    held_s: float
+    peak_mib: int
+    def __init__(self, task: _Optional[str] = ..., state: _Optional[_Union[TaskStatus.State, str]] = ..., reason: _Optional[str] = ..., message: _Optional[str] = ..., digest: _Optional[str] = ..., size: _Optional[int] = ..., denials: _Optional[_Iterable[_Union[Denial, _Mapping]]] = ..., enforcement: _Optional[_Iterable[str]] = ..., held_s: _Optional[float] = ..., peak_mib: _Optional[int] = ...) -> None: ...
 
 class DeployStatus(_message.Message):
     __slots__ = ("model", "version", "manifest", "state", "message", "url")
@@ -260,7 +302,7 @@ class Prepare(_message.Message):
     def __init__(self, job: _Optional[str] = ..., federation: _Optional[str] = ..., owner_tenant: _Optional[str] = ..., submitted_by: _Optional[str] = ..., app_digest: _Optional[str] = ..., bundle: _Optional[_Union[ContentRef, _Mapping]] = ..., spec: _Optional[str] = ..., app_name: _Optional[str] = ..., individual: _Optional[bool] = ...) -> None: ...
 
 class TaskOffer(_message.Message):
-    __slots__ = ("task", "job", "seq", "slot", "message_type", "content", "run_id", "flower_node_id", "partition_id", "num_partitions", "group_id", "message_id", "lease_s", "seed", "max_weight", "fold", "ttl_s")
+    __slots__ = ("task", "job", "seq", "slot", "message_type", "content", "run_id", "flower_node_id", "partition_id", "num_partitions", "group_id", "message_id", "lease_s", "seed", "max_weight", "fold", "ttl_s", "lease", "tenant", "slices", "cpu_milli", "ram_mib")
     TASK_FIELD_NUMBER: _ClassVar[int]
     JOB_FIELD_NUMBER: _ClassVar[int]
     SEQ_FIELD_NUMBER: _ClassVar[int]
@@ -278,6 +320,11 @@ class TaskOffer(_message.Message):
     MAX_WEIGHT_FIELD_NUMBER: _ClassVar[int]
     FOLD_FIELD_NUMBER: _ClassVar[int]
     TTL_S_FIELD_NUMBER: _ClassVar[int]
+    LEASE_FIELD_NUMBER: _ClassVar[int]
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    SLICES_FIELD_NUMBER: _ClassVar[int]
+    CPU_MILLI_FIELD_NUMBER: _ClassVar[int]
+    RAM_MIB_FIELD_NUMBER: _ClassVar[int]
     task: str
     job: str
     seq: int
@@ -295,7 +342,12 @@ class TaskOffer(_message.Message):
     max_weight: float
     fold: bool
     ttl_s: float
-    def __init__(self, task: _Optional[str] = ..., job: _Optional[str] = ..., seq: _Optional[int] = ..., slot: _Optional[int] = ..., message_type: _Optional[str] = ..., content: _Optional[_Union[ContentRef, _Mapping]] = ..., run_id: _Optional[int] = ..., flower_node_id: _Optional[int] = ..., partition_id: _Optional[int] = ..., num_partitions: _Optional[int] = ..., group_id: _Optional[str] = ..., message_id: _Optional[str] = ..., lease_s: _Optional[float] = ..., seed: _Optional[int] = ..., max_weight: _Optional[float] = ..., fold: _Optional[bool] = ..., ttl_s: _Optional[float] = ...) -> None: ...
+    lease: str
+    tenant: str
+    slices: _containers.RepeatedCompositeFieldContainer[Slice]
+    cpu_milli: int
+    ram_mib: int
+    def __init__(self, task: _Optional[str] = ..., job: _Optional[str] = ..., seq: _Optional[int] = ..., slot: _Optional[int] = ..., message_type: _Optional[str] = ..., content: _Optional[_Union[ContentRef, _Mapping]] = ..., run_id: _Optional[int] = ..., flower_node_id: _Optional[int] = ..., partition_id: _Optional[int] = ..., num_partitions: _Optional[int] = ..., group_id: _Optional[str] = ..., message_id: _Optional[str] = ..., lease_s: _Optional[float] = ..., seed: _Optional[int] = ..., max_weight: _Optional[float] = ..., fold: _Optional[bool] = ..., ttl_s: _Optional[float] = ..., lease: _Optional[str] = ..., tenant: _Optional[str] = ..., slices: _Optional[_Iterable[_Union[Slice, _Mapping]]] = ..., cpu_milli: _Optional[int] = ..., ram_mib: _Optional[int] = ...) -> None: ...
 
 class TaskCancel(_message.Message):
     __slots__ = ("task", "reason")

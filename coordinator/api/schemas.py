@@ -222,6 +222,19 @@ class ApprovalOut(Out):
     app_digest: str
 
 
+class DeviceOut(Out):
+    """An accelerator that a node lends; ``used_mib`` and ``busy_percent`` as it last said, null where it cannot."""
+
+    uuid: str
+    kind: str
+    name: str
+    memory_mib: int
+    parent: str
+    profile: str
+    used_mib: int | None
+    busy_percent: int | None
+
+
 class NodeOut(Out):
     """One machine of a tenant.  ``state`` is a sentence for people, ``status`` and ``online`` are for programs."""
 
@@ -243,6 +256,9 @@ class NodeOut(Out):
     memory_mib: int
     sandbox: str
     serving: str
+    devices: list[DeviceOut]
+    labels: list[str]
+    enforcement: list[str]  # what holds a lease to its slice there
     release: str
     skew_s: float
 

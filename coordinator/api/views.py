@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 
 from common.clock import iso
 from common.ids import FederationId
@@ -85,6 +86,9 @@ def node(record: Node, *, online: bool, within: frozenset[FederationId] | None) 
         memory_mib=report.memory_mib,
         sandbox=report.sandbox,
         serving=report.serving if within is None else "",
+        devices=[s.DeviceOut(**asdict(device)) for device in report.devices],
+        labels=list(report.labels),
+        enforcement=list(report.enforcement),
         release=report.release,
         skew_s=report.skew_s if math.isfinite(report.skew_s) else 0.0,
     )

@@ -45,6 +45,20 @@ class DatasetOffer:
 
 
 @dataclass(frozen=True)
+class Device:
+    """An accelerator that a node lends, or one MIG instance of it."""
+
+    uuid: str
+    kind: str  # "cuda" | "rocm" | "tpu"
+    name: str
+    memory_mib: int  # that can be lent; 0 = not known
+    parent: str = ""  # of a MIG instance: the UUID of its GPU
+    profile: str = ""  # of a MIG instance: "1g.10gb"
+    used_mib: int | None = None  # when it last reported; None = not measured
+    busy_percent: int | None = None  # share of time in which any kernel ran; None = not measured
+
+
+@dataclass(frozen=True)
 class NodeReport:
     """What a node last said of itself."""
 
@@ -56,6 +70,9 @@ class NodeReport:
     memory_mib: int = 0
     sandbox: str = ""
     serving: str = ""
+    devices: tuple[Device, ...] = ()  # none = a CPU-only node
+    labels: tuple[str, ...] = ()  # its operator's words
+    enforcement: tuple[str, ...] = ()  # what holds a lease to its slice there
     release: str = ""
     skew_s: float = 0.0
     extra: dict[str, str] = field(default_factory=dict)

@@ -25,6 +25,7 @@ def ls() -> None:
         ("TENANT", field("tenant")),
         ("STATE", field("state")),
         ("DATASETS", _datasets),
+        ("GPUS", lambda row: len(_list(row, "devices")) or "-"),
         ("APPS", lambda row: len(_list(row, "approvals"))),
         ("SANDBOX", field("sandbox")),
         ("RELEASE", field("release")),
@@ -51,7 +52,11 @@ def show(node: Which) -> None:
         ("approved apps", _approvals),
         ("environments", field("environments")),
         ("slots", field("slots")),
+        ("CPUs", field("cpus")),
         ("memory MiB", field("memory_mib")),
+        ("devices", _devices),
+        ("labels", field("labels")),
+        ("leases held to by", field("enforcement")),
         ("sandbox", field("sandbox")),
         ("serves at", field("serving")),
         ("clock skew s", field("skew_s")),
@@ -82,6 +87,18 @@ def _list(row: Mapping[str, object], name: str) -> list[Mapping[str, object]]:
 
 def _datasets(row: Mapping[str, object]) -> str:
     return ", ".join(f"{cell(d['name'])} ({cell(d['rows'])} rows)" for d in _list(row, "datasets")) or "-"
+
+
+def _devices(row: Mapping[str, object]) -> list[str]:
+    return [
+        f"{cell(d['name'])} ({cell(d['kind'])}, {cell(d['memory_mib'])} MiB{_busy(d)}) {cell(d['uuid'])}"
+        for d in _list(row, "devices")
+    ]
+
+
+def _busy(device: Mapping[str, object]) -> str:
+    used, busy = device.get("used_mib"), device.get("busy_percent")
+    return (f", {used} used" if used is not None else "") + (f", {busy} % busy" if busy is not None else "")
 
 
 def _approvals(row: Mapping[str, object]) -> str:
