@@ -18,6 +18,9 @@ from common.ids import slug
 Scalar = bool | int | float | str
 _COMPONENT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _AGGREGATIONS = ("auto", "mean")
+ACCELERATORS = ("cuda", "rocm", "tpu")  # kinds of devices that nodes report, jobs ask for and quotas count
+WHOLE_DEVICE = 1000  # milli-GPU
+PRIORITIES = ("low", "normal", "high")
 MAX_CONFIG_KEYS = 1000
 
 
@@ -35,7 +38,9 @@ class Resources:
 
     cpus: int = 1
     memory_mib: int = 4096
-    gpu_milli: int = 0
+    gpu_milli: int = 0  # thousandths of one device; over 1000 whole devices
+    gpu_kind: str = ""  # one of ACCELERATORS where gpu_milli is not 0
+    gpu_memory_mib: int = 0  # of each device; 0 = whatever its share holds
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ class JobSpec:
     alias: str = "latest"
     checkpoint_every: int = 0  # rounds; 0 = only the result
     export: Export | None = None
+    priority: str = "normal"  # one of PRIORITIES; what a class is worth is the coordinator's policy
 
     @property
     def rounds(self) -> int:
@@ -180,7 +186,7 @@ def _same_kind(old: Scalar, new: Scalar) -> bool:
 def _hansa(base: JobSpec, table: dict[str, Any]) -> JobSpec:
     known = {
         "datasets", "cohort", "resources", "deadline_s", "wait_s", "environment", "aggregation", "max_weight", "model",
-        "alias", "checkpoint_every", "export",
+        "alias", "checkpoint_every", "export", "priority",
     }  # fmt: skip
     _only(table, known, "tool.hansa")
     values: dict[str, Any] = {}
@@ -192,10 +198,9 @@ def _hansa(base: JobSpec, table: dict[str, Any]) -> JobSpec:
             values[key] = slug(str(table[key]), what=f"tool.hansa.{key}")
     if "checkpoint_every" in values:
         values["checkpoint_every"] = int(values["checkpoint_every"])
-    if "aggregation" in table:
-        if table["aggregation"] not in _AGGREGATIONS:
-            raise BadInput(f"tool.hansa.aggregation must be one of {_AGGREGATIONS}, got {table['aggregation']!r}")
-        values["aggregation"] = table["aggregation"]
+    for key, allowed in (("aggregation", _AGGREGATIONS), ("priority", PRIORITIES)):
+        if key in table:
+            values[key] = _one_of(table, key, allowed, f"tool.hansa.{key}")
     if "datasets" in table:
         names = table["datasets"]
         if not isinstance(names, list):
@@ -223,6 +228,13 @@ def _number(table: dict[str, Any], key: str, low: float, where: str) -> float:
     return float(value)
 
 
+def _one_of(table: dict[str, Any], key: str, allowed: tuple[str, ...], where: str) -> str:
+    value = table[key]
+    if value not in allowed:
+        raise BadInput(f"{where} must be one of {', '.join(allowed)}, got {value!r}")
+    return str(value)
+
+
 def _cohort(table: dict[str, Any]) -> Cohort:
     _only(table, {"minimum", "target"}, "tool.hansa.cohort")
     values = {key: int(_number(table, key, 0, f"tool.hansa.cohort.{key}")) for key in table}
@@ -235,8 +247,18 @@ def _cohort(table: dict[str, Any]) -> Cohort:
 
 
 def _resources(table: dict[str, Any]) -> Resources:
-    _only(table, {"cpus", "memory_mib", "gpu_milli"}, "tool.hansa.resources")
-    return Resources(**{key: int(_number(table, key, 0, f"tool.hansa.resources.{key}")) for key in table})
+    where = "tool.hansa.resources"
+    numbers = {"cpus", "memory_mib", "gpu_milli", "gpu_memory_mib"}
+    _only(table, numbers | {"gpu_kind"}, where)
+    values: dict[str, Any] = {k: int(_number(table, k, 0, f"{where}.{k}")) for k in table if k in numbers}
+    if "gpu_kind" in table:
+        values["gpu_kind"] = _one_of(table, "gpu_kind", ACCELERATORS, f"{where}.gpu_kind")
+    asked = Resources(**values)
+    if asked.gpu_milli > WHOLE_DEVICE and asked.gpu_milli % WHOLE_DEVICE:
+        raise BadInput(f"{where}.gpu_milli over 1000 must be whole devices (2000 = two), got {asked.gpu_milli}")
+    if not asked.gpu_milli and (asked.gpu_kind or asked.gpu_memory_mib):
+        raise BadInput(f"{where}.gpu_milli must say how much of a device a task needs (1000 = a whole one)")
+    return replace(asked, gpu_kind=asked.gpu_kind or "cuda") if asked.gpu_milli else asked
 
 
 def _export(table: dict[str, Any]) -> Export:

@@ -46,6 +46,7 @@ max_weight = 100
 model = "m"
 alias = "champion"
 checkpoint_every = 4
+priority = "high"
 [tool.hansa.cohort]
 minimum = 3
 target = 4
@@ -53,6 +54,8 @@ target = 4
 cpus = 2
 memory_mib = 512
 gpu_milli = 500
+gpu_kind = "rocm"
+gpu_memory_mib = 8192
 [tool.hansa.export]
 factory = "pkg.export:graph"
 weights = "int8"
@@ -61,7 +64,7 @@ x = ["batch", 13]
 """
     )
     assert spec.cohort == Cohort(3, 4)
-    assert spec.resources == Resources(2, 512, 500)
+    assert spec.resources == Resources(2, 512, 500, "rocm", 8192)
     assert spec.export == Export("pkg.export:graph", {"x": ["batch", 13]}, "int8")
     assert (spec.deadline_s, spec.wait_s, spec.environment, spec.aggregation) == (5.0, 1.5, "torch", "mean")
     assert (spec.max_weight, spec.model, spec.alias, spec.checkpoint_every) == (100.0, "m", "champion", 4)
@@ -83,11 +86,25 @@ x = ["batch", 13]
         ("[tool.hansa.export]\nfactory = 'x:y'\nweights = 'int3'", "weights"),
         ("[tool.hansa.export]\nfactory = 'x:y'\ninputs = {x = 3}", "inputs"),
         ("[tool]\nhansa = 3", "pyproject.toml"),
+        ("[tool.hansa]\npriority = 'urgent'", "low, normal, high"),
+        ("[tool.hansa]\npriority = ['high']", "priority"),
+        ("[tool.hansa.resources]\ngpu_milli = 1000\ngpu_kind = 'CUDA'", "cuda, rocm, tpu"),
+        ("[tool.hansa.resources]\ngpu_milli = 1500", "whole devices"),
+        ("[tool.hansa.resources]\ngpu_kind = 'cuda'", "gpu_milli"),
+        ("[tool.hansa.resources]\ngpu_memory_mib = 1", "gpu_milli"),
+        ("[tool.hansa.resources]\ngpus = 1", "gpus"),
     ],
 )
 def test_a_fault_in_our_table_is_named(extra, said):
     with pytest.raises(BadInput, match=said):
         parse(MINIMAL + extra)
+
+
+def test_a_share_of_a_gpu_is_of_a_cuda_device_unless_said_otherwise():
+    assert parse(MINIMAL).resources == Resources(1, 4096, 0, "", 0)
+    assert parse(MINIMAL + "[tool.hansa.resources]\ngpu_milli = 250").resources == Resources(1, 4096, 250, "cuda", 0)
+    assert parse(MINIMAL + "[tool.hansa.resources]\ngpu_milli = 2000").resources.gpu_milli == 2000
+    assert parse(MINIMAL).priority == "normal"
 
 
 @pytest.mark.parametrize("text", ["", "[tool.flwr.app.components]\nserverapp = 'x:y'", "x = ", "[tool]\nflwr = 1"])
