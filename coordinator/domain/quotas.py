@@ -14,7 +14,7 @@ from common.ids import TenantId
 
 @dataclass(frozen=True, slots=True)
 class Amount:
-    """A quota: accelerators by kind, their memory, CPU and RAM; None = no bound."""
+    """Accelerators by kind, their memory, CPU and RAM; what is absent or None is not named."""
 
     milli: Mapping[str, int] = field(default_factory=dict)  # kind -> milli-GPU
     mib: Mapping[str, int] = field(default_factory=dict)  # kind -> memory of devices
@@ -24,12 +24,17 @@ class Amount:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """What a site's owner gives a tenant there.  Written only by compare-and-swap on ``generation``."""
+    """What a site's owner gives a tenant there.  Written only by compare-and-swap on ``generation``.
+
+    A limit bounds what it names and nothing else.  A guarantee covers an ask if it names the ask's main resource (the
+    kind of accelerator it needs, CPU if it needs none) and what the tenant would then hold is within all that it names:
+    who guarantees two GPUs need not count the cores beside them.
+    """
 
     site: TenantId
     tenant: TenantId
-    guarantee: Amount = Amount(cpu_milli=0, ram_mib=0)  # what is not named is not guaranteed
-    limit: Amount = Amount()  # what is not named is not limited
+    guarantee: Amount = Amount()
+    limit: Amount = Amount()
     weight: int = 1
     generation: int = 0
     set_by: str = ""
