@@ -16,6 +16,7 @@ from coordinator.domain.models import Alias, Deployment, ModelVersion
 from coordinator.domain.nodes import Node
 from coordinator.domain.quotas import Allowance, Grant
 from coordinator.domain.tenancy import ApiToken, Federation, JoinToken, Tenant
+from coordinator.scheduling.events import Entry, Snapshot
 
 T = TypeVar("T")
 
@@ -171,6 +172,35 @@ class Quotas(Protocol):
         ...
 
 
+class Schedule(Protocol):
+    """The scheduler's journal: what happened, what was decided, and snapshots of the state in between."""
+
+    def append(self, entries: Sequence[Entry]) -> None:
+        """Insert. Raises Conflict: a number is taken."""
+        ...
+
+    def entries(self, after: int, limit: int = 1000) -> Sequence[Entry]:
+        """Return entries with a number greater than ``after``, in order."""
+        ...
+
+    def last(self) -> Entry | None: ...
+    def of_ask(self, ask: str) -> Sequence[Entry]:
+        """Return what is known of an ask, in order."""
+        ...
+
+    def put_snapshot(self, snapshot: Snapshot) -> None:
+        """Insert or replace."""
+        ...
+
+    def snapshot(self, until: int | None = None) -> Snapshot | None:
+        """Return the newest snapshot, of those at or before number ``until`` if it is given."""
+        ...
+
+    def prune(self, before: int) -> int:
+        """Drop what the newest snapshot at or before number ``before`` makes needless; return how many entries."""
+        ...
+
+
 class Tx(Protocol):
     """One transaction."""
 
@@ -186,6 +216,8 @@ class Tx(Protocol):
     def apps(self) -> Apps: ...
     @property
     def quotas(self) -> Quotas: ...
+    @property
+    def schedule(self) -> Schedule: ...
 
 
 class Store(Protocol):

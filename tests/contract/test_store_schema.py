@@ -56,7 +56,7 @@ async def test_opening_a_database_again_keeps_what_is_in_it(store: SqlStore, sec
 
 async def test_a_submission_key_of_the_first_schema_stays_good(store: SqlStore, store_url: str):
     await store.close()
-    for table in ("grants", "allowances", "stored", "stored_totals"):
+    for table in ("grants", "allowances", "stored", "stored_totals", "schedule_events", "schedule_snapshots"):
         change(store_url, f"DROP TABLE {table}")
     change(store_url, "ALTER TABLE submission_keys DROP COLUMN request")
     change(store_url, "UPDATE alembic_version SET version_num = '0001'")

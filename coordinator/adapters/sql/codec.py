@@ -45,6 +45,8 @@ def _composite(value: Any) -> Any:  # noqa: ANN401
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, dict):
+        if any(isinstance(key, tuple) for key in value):  # JSON's objects have names only
+            return [[to_plain(k), to_plain(v)] for k, v in value.items()]
         return {_key(k): to_plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [to_plain(v) for v in value]
@@ -89,13 +91,21 @@ def decoder(hint: Any) -> Decoder:  # noqa: ANN401
     origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in {typing.Union, types.UnionType}:
         return _union(args)
+    if origin in {tuple, list, frozenset, dict, Mapping}:
+        return _collection(origin, args)
+    return _plain_class(hint)
+
+
+def _collection(origin: Any, args: tuple[Any, ...]) -> Decoder:  # noqa: ANN401
     if origin is tuple:
         return _tuple(args)
-    if origin is list:
-        return _list(decoder(args[0]))
-    if origin in {dict, Mapping}:
+    if origin in {list, frozenset}:
+        items = _list(decoder(args[0]))
+        return items if origin is list else lambda value: frozenset(items(value))
+    if typing.get_origin(args[0]) is not tuple:
         return _dict(decoder(args[0]), decoder(args[1]))
-    return _plain_class(hint)
+    pairs = _list(_tuple(args))
+    return lambda value: dict(pairs(value or []))  # nothing is written as an object
 
 
 def _plain_class(hint: Any) -> Decoder:  # noqa: ANN401

@@ -262,3 +262,18 @@ ALLOWANCES = sa.Table(
 # One row a blob that counts, and their sum: a round's commit must not add up all that a tenant has.
 STORED = sa.Table("stored", METADATA, _name("tenant", primary=True), _name("digest", primary=True), _int("size"))
 STORED_TOTALS = sa.Table("stored_totals", METADATA, _name("tenant", primary=True), _int("bytes"))
+
+# The scheduler's journal.  Rows behind a snapshot go when they are too many.
+SCHEDULE_EVENTS = sa.Table(
+    "schedule_events",
+    METADATA,
+    _int("seq", primary=True),
+    _int("at_ms"),
+    _int("turn"),
+    _name("kind"),
+    _name("ask"),
+    _json("event"),
+    sa.Index("schedule_events_ask", "ask", "seq"),
+)
+
+SCHEDULE_SNAPSHOTS = sa.Table("schedule_snapshots", METADATA, _int("seq", primary=True), _int("at_ms"), _json("state"))

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from coordinator.adapters.sql.jobs import SqlJobs
 from coordinator.adapters.sql.models import SqlApps, SqlModels
 from coordinator.adapters.sql.quotas import SqlQuotas
+from coordinator.adapters.sql.schedule import SqlSchedule
 from coordinator.adapters.sql.tenancy import SqlNodes, SqlTenants
 
 
@@ -47,3 +48,8 @@ class SqlTx:
     def quotas(self) -> SqlQuotas:
         """Grants, allowances and what is stored."""
         return SqlQuotas(self._connection)
+
+    @cached_property
+    def schedule(self) -> SqlSchedule:
+        """The scheduler's journal."""
+        return SqlSchedule(self._connection)
