@@ -1,0 +1,1 @@
+"""How many servers keep the wait short: queueing formulas and the sizes that follow from them."""
