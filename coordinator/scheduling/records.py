@@ -120,7 +120,8 @@ class State:
     asks: tuple[Ask, ...] = ()
     leases: tuple[Lease, ...] = ()
     grants: tuple[Grant, ...] = ()
-    use: Mapping[tuple[TenantId, TenantId], float] = field(default_factory=dict)  # (site, tenant) -> decayed service
+    use: Mapping[tuple[TenantId, TenantId], float] = field(default_factory=dict)  # (site, tenant) -> price x ms
+    origin_ms: int = 0  # when a use counts as it is; with a half-life, later use counts more (see usage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +134,13 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Not now: why, in words and as a code, and not before when (None = nobody can say)."""
+    """Not now: why, in words and as a code, and not before when (None = nobody can say).
+
+    A decision holds only the waits that hold nodes back ("reserved"); ``explain.why`` gives one for every waiting ask.
+    """
 
     ask: str
-    code: str  # "never" | "reserved" | "behind_reservation" | "no_capacity" | "limit" | "behind_equal"
+    code: str  # "never" | "reserved" | "behind_reservation" | "no_capacity" | "limit" | "behind_own"
     reason: str
     not_before_ms: int | None = None
 

@@ -1,0 +1,62 @@
+"""Grants against what is held: how many more tasks of a need a tenant may have at a site."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from coordinator.domain.quotas import Amount, Grant
+from coordinator.scheduling.records import WHOLE, Need
+
+Held = Counter[tuple[str, str]]  # (what, kind) -> amount; one for each (site, tenant)
+UNBOUNDED = 1 << 40
+
+
+def parts(need: Need) -> Iterator[tuple[tuple[str, str], int]]:
+    """Yield each resource that one task of ``need`` takes, with its amount (never zero)."""
+    if need.milli:
+        yield ("milli", need.kind), need.milli
+        if need.mib:
+            yield ("mib", need.kind), need.mib * max(1, need.milli // WHOLE)
+    if need.cpu_milli:
+        yield ("cpu_milli", ""), need.cpu_milli
+    if need.ram_mib:
+        yield ("ram_mib", ""), need.ram_mib
+
+
+def bound(amount: Amount, what: str, kind: str) -> int | None:
+    """Return what ``amount`` says of a resource; None = it does not name it."""
+    if what == "milli":
+        return amount.milli.get(kind)
+    if what == "mib":
+        return amount.mib.get(kind)
+    return amount.cpu_milli if what == "cpu_milli" else amount.ram_mib
+
+
+def room(amount: Amount, held: Held, need: Need) -> int:
+    """Return how many more tasks of ``need`` stay within ``amount``; what it does not name is not bound."""
+    least = UNBOUNDED
+    for (what, kind), each in parts(need):
+        most = bound(amount, what, kind)
+        if most is not None:
+            least = min(least, max(0, most - held[what, kind]) // each)
+    return least
+
+
+def limit_room(grant: Grant | None, held: Held, need: Need) -> int:
+    """Return how many more tasks of ``need`` the tenant may have at the site."""
+    return UNBOUNDED if grant is None else room(grant.limit, held, need)
+
+
+def guarantee_room(grant: Grant | None, held: Held, need: Need) -> int:
+    """Return how many more tasks of ``need`` the tenant is guaranteed at the site.
+
+    A guarantee that does not name the accelerator of a GPU ask, or the CPU of a CPU ask, guarantees it nothing; beyond
+    that, what it does not name does not count.
+    """
+    if grant is None:
+        return 0
+    main = ("milli", need.kind) if need.milli else ("cpu_milli", "")
+    if bound(grant.guarantee, *main) is None:
+        return 0
+    return min(room(grant.guarantee, held, need), room(grant.limit, held, need))
