@@ -57,6 +57,18 @@ class Conflict(PlatformError):
     code = "conflict"
 
 
+class ChangedMeanwhile(PlatformError):
+    """Somebody else has changed the object since the caller read it."""
+
+    code = "changed_meanwhile"
+
+
+class NoPrecondition(PlatformError):
+    """A change came without saying which state of the object it changes."""
+
+    code = "precondition_required"
+
+
 class IdempotencyMismatch(PlatformError):
     """An idempotency key came again with another request."""
 
@@ -104,6 +116,12 @@ class QuotaExceeded(PlatformError):
     """A size, count or time limit would be passed."""
 
     code = "quota_exceeded"
+
+
+class TenantQuotaExceeded(PlatformError):
+    """What the platform lets this tenant use at the coordinator is used up."""
+
+    code = "tenant_quota_exceeded"
 
 
 class AppFailed(PlatformError):

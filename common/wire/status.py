@@ -29,6 +29,7 @@ STATUS: dict[type[e.PlatformError], grpc.StatusCode] = {
     e.IdempotencyMismatch: _Status.INVALID_ARGUMENT,
     e.IllegalTransition: _Status.FAILED_PRECONDITION,
     e.QuotaExceeded: _Status.RESOURCE_EXHAUSTED,
+    e.TenantQuotaExceeded: _Status.RESOURCE_EXHAUSTED,
     e.VersionMismatch: _Status.FAILED_PRECONDITION,
     e.LeaseLost: _Status.UNAVAILABLE,
     e.Unreachable: _Status.UNAVAILABLE,

@@ -51,6 +51,7 @@ TRANSITIONS: dict[tuple[JobState, JobEvent], JobState] = {
     **{(s, _E.CANCELLED): _S.CANCELLED for s in (_S.QUEUED, _S.WAITING, _S.RUNNING, _S.PUBLISHING)},
 }
 FINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+UNFINISHED = frozenset(JobState) - FINAL
 
 
 def advance(state: JobState, event: JobEvent) -> JobState:

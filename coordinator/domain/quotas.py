@@ -42,6 +42,15 @@ class Grant:
 
 
 @dataclass(frozen=True, slots=True)
+class Terms:
+    """The part of a grant that its owner writes."""
+
+    guarantee: Amount
+    limit: Amount
+    weight: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Allowance:
     """What a tenant may use at the coordinator.  Written only by compare-and-swap on ``generation``."""
 

@@ -78,6 +78,10 @@ class Jobs(Protocol):
         """
         ...
 
+    def count(self, tenant: TenantId, states: frozenset[JobState]) -> int:
+        """Return how many jobs of ``tenant`` are in one of ``states``."""
+        ...
+
     def log(self, job: JobId, at: float, event: str, facts: dict[str, object]) -> JobLogEntry:
         """Append one entry with the job's next sequence number."""
         ...

@@ -125,6 +125,7 @@ async def test_apps_of_before_are_booked_by_the_migration(store: SqlStore, store
     await store.close()
     for table in ("grants", "allowances", "stored", "stored_totals"):
         change(store_url, f"DROP TABLE {table}")
+    change(store_url, "DROP INDEX jobs_tenant_state")
     change(store_url, "UPDATE alembic_version SET version_num = '0002'")
     opened = make_store(store_url)
     try:

@@ -72,6 +72,17 @@ async def test_a_node_is_replaced_and_its_name_is_unique_in_its_tenant(store: Sq
     assert await store.read(lambda tx: tx.nodes.list(frozenset())) == []
 
 
+async def test_jobs_of_a_tenant_are_counted_by_state(store: SqlStore):
+    jobs = [r.job("job_a"), r.job("job_b"), r.job("job_c", r.SOUTH), replace(r.job("job_d"), state=JobState.FAILED)]
+    for job in jobs:
+        await store.write(lambda tx, job=job: tx.jobs.put(job))
+    count = lambda tenant, *states: store.read(lambda tx: tx.jobs.count(tenant, frozenset(states)))  # noqa: E731
+    assert await count(r.NORTH, JobState.QUEUED, JobState.RUNNING) == 2
+    assert await count(r.NORTH, *JobState) == 3
+    assert await count(r.SOUTH, JobState.FAILED) == 0
+    assert await count(r.NORTH) == 0
+
+
 async def test_jobs_are_listed_by_owner_or_federation_and_state_newest_first_page_by_page(store: SqlStore):
     jobs = [
         r.job("job_a", at=1.0),

@@ -58,6 +58,7 @@ async def test_a_submission_key_of_the_first_schema_stays_good(store: SqlStore, 
     await store.close()
     for table in ("grants", "allowances", "stored", "stored_totals", "schedule_events", "schedule_snapshots"):
         change(store_url, f"DROP TABLE {table}")
+    change(store_url, "DROP INDEX jobs_tenant_state")
     change(store_url, "ALTER TABLE submission_keys DROP COLUMN request")
     change(store_url, "UPDATE alembic_version SET version_num = '0001'")
     change(store_url, "INSERT INTO submission_keys (tenant, key, job) VALUES ('north', 'k', 'job_1')")

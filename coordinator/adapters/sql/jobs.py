@@ -66,6 +66,12 @@ class SqlJobs:
             query = query.where(sa.tuple_(jobs.created_at, jobs.id) < sa.tuple_(after[0], after[1]))
         return _JOBS.all(self._connection, query)
 
+    def count(self, tenant: TenantId, states: frozenset[JobState]) -> int:
+        jobs = t.JOBS.c
+        query = sa.select(sa.func.count()).where(jobs.tenant == tenant, jobs.state.in_(sorted(s.value for s in states)))
+        found: int = self._connection.execute(query).scalar_one()
+        return found
+
     def log(self, job: JobId, at: float, event: str, facts: dict[str, object]) -> JobLogEntry:
         values: dict[str, Any] = {"job": job, "at": at, "event": event, "facts": to_plain(facts)}
         seq = self._connection.execute(_APPEND, values).scalar_one()

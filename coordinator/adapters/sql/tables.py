@@ -138,6 +138,7 @@ JOBS = sa.Table(
     sa.Index("jobs_tenant", "tenant", "created_at", "id"),
     sa.Index("jobs_federation", "federation", "created_at", "id"),
     sa.Index("jobs_state", "state", "created_at", "id"),
+    sa.Index("jobs_tenant_state", "tenant", "state"),
 )
 
 JOB_LOG = sa.Table(

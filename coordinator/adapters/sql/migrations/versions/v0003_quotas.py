@@ -30,6 +30,7 @@ def upgrade() -> None:
     )
     op.create_table("stored", *_key(_text("tenant"), _text("digest")), _int("size"))
     op.create_table("stored_totals", *_key(_text("tenant")), _int("bytes"))
+    op.create_index("jobs_tenant_state", "jobs", ["tenant", "state"])
     op.execute("INSERT INTO stored SELECT DISTINCT tenant, bundle, size FROM apps")
     op.execute("INSERT INTO stored_totals SELECT tenant, SUM(size) FROM stored GROUP BY tenant")
 
