@@ -12,7 +12,7 @@ from coordinator.adapters.sql import SqlStore, make_store
 from coordinator.domain.quotas import Allowance, Amount, Grant
 from coordinator.ports.store import Tx
 from tests.contract import records as r
-from tests.contract.test_store_schema import change
+from tests.contract.test_store_schema import change, older
 
 EAST = TenantId("east")
 GUARANTEE = Amount({"cuda": 2000, "rocm": 500}, {"cuda": 40960}, 8000, 65536)
@@ -119,14 +119,11 @@ async def test_two_that_would_together_pass_a_limit_do_not_both_pass(store: SqlS
         assert await store.read(lambda tx: tx.quotas.stored(r.NORTH)) == 60 * (turn + 1)
 
 
-async def test_apps_of_before_are_booked_by_the_migration(store: SqlStore, store_url: str):
-    for tenant, digest, bundle, size in ((r.NORTH, "a", r.A, 10), (r.NORTH, "b", r.B, 20), (r.SOUTH, "a", r.A, 10)):
-        await store.write(lambda tx, t=tenant, d=digest, b=bundle, n=size: tx.apps.put(d, t, "app", b, n, 1.0))
-    await store.close()
-    for table in ("grants", "allowances", "stored", "stored_totals"):
-        change(store_url, f"DROP TABLE {table}")
-    change(store_url, "DROP INDEX jobs_tenant_state")
-    change(store_url, "UPDATE alembic_version SET version_num = '0002'")
+async def test_apps_of_before_are_booked_by_the_migration(store_url: str):
+    older(store_url, "0002")
+    for tenant, digest, bundle, size in (("north", "a", r.A, 10), ("north", "b", r.B, 20), ("south", "a", r.A, 10)):
+        row = f"'{tenant}', '{digest}', 'app', '{bundle}', {size}, 1.0"
+        change(store_url, f"INSERT INTO apps (tenant, digest, name, bundle, size, created_at) VALUES ({row})")
     opened = make_store(store_url)
     try:
         assert await opened.read(lambda tx: tx.quotas.stored(r.NORTH)) == 30

@@ -17,6 +17,7 @@ from common.errors import BadInput, Corrupted, Unreachable, VersionMismatch
 from common.ids import JobId
 from coordinator.adapters.sql import SqlStore, make_store
 from coordinator.adapters.sql.engines import open_engines
+from coordinator.adapters.sql.migrate import upgrade
 from coordinator.adapters.sql.tables import METADATA
 from coordinator.domain.jobs import Submission
 from tests.contract import records as r
@@ -54,13 +55,17 @@ async def test_opening_a_database_again_keeps_what_is_in_it(store: SqlStore, sec
     assert await second_store.read(lambda tx: tx.tenants.list()) == [r.tenant()]
 
 
-async def test_a_submission_key_of_the_first_schema_stays_good(store: SqlStore, store_url: str):
-    await store.close()
-    for table in ("grants", "allowances", "stored", "stored_totals", "schedule_events", "schedule_snapshots"):
-        change(store_url, f"DROP TABLE {table}")
-    change(store_url, "DROP INDEX jobs_tenant_state")
-    change(store_url, "ALTER TABLE submission_keys DROP COLUMN request")
-    change(store_url, "UPDATE alembic_version SET version_num = '0001'")
+def older(url: str, revision: str) -> None:
+    """Make the database that a release of ``revision`` would have left."""
+    engines = open_engines(url)
+    try:
+        upgrade(engines.writer, revision)
+    finally:
+        engines.dispose()
+
+
+async def test_a_submission_key_of_the_first_schema_stays_good(store_url: str):
+    older(store_url, "0001")
     change(store_url, "INSERT INTO submission_keys (tenant, key, job) VALUES ('north', 'k', 'job_1')")
     opened = make_store(store_url)
     try:

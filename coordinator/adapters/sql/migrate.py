@@ -16,8 +16,12 @@ _SCRIPTS = Path(__file__).parent / "migrations"
 _LOCK = 0x68616E7361  # "hansa": the advisory lock under which PostgreSQL is migrated
 
 
-def upgrade(engine: sa.Engine) -> None:
+def upgrade(engine: sa.Engine, to: str = "head") -> None:
     """Run the migrations this database lacks, all in one transaction.
+
+    Args:
+        engine: Of the database.
+        to: The revision to stop at.
 
     Raises:
         VersionMismatch: a newer release has written this database.
@@ -29,10 +33,10 @@ def upgrade(engine: sa.Engine) -> None:
         with connection.begin():
             if engine.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-            _upgrade(connection)
+            _upgrade(connection, to)
 
 
-def _upgrade(connection: sa.Connection) -> None:
+def _upgrade(connection: sa.Connection, to: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(_SCRIPTS).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
@@ -49,4 +53,4 @@ def _upgrade(connection: sa.Connection) -> None:
             next_step="start the release that wrote it, or a newer one",
         )
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    command.upgrade(config, to)
