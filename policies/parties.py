@@ -18,6 +18,8 @@ TYPES = {
     "log": "Log",
     "model": "Model",
     "deployment": "Deployment",
+    "grant": "Grant",
+    "allowance": "Allowance",
     "object": "Object",
     "task": "Task",
 }

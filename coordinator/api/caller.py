@@ -31,6 +31,8 @@ _LOOK = {
     "job": "job::read",
     "model": "model::read",
     "deployment": "deployment::read",
+    "grant": "grant::read",
+    "allowance": "allowance::read",
 }
 
 

@@ -96,3 +96,13 @@ def deployment(record: Deployment, node_tenant: TenantId | None) -> Resource:
     """Return a deployment: seen by the model's owner and the node's tenant."""
     id_ = f"{record.tenant}/{record.model}/{record.version}/{record.node}"
     return Resource("deployment", id_, record.tenant, frozenset({node_tenant}) if node_tenant else frozenset())
+
+
+def grant(site: str, tenant: str) -> Resource:
+    """Return what a site gives a tenant: the site's own, seen by the tenant."""
+    return Resource("grant", f"{site}/{tenant}", site, frozenset({tenant}))
+
+
+def allowance(tenant: str) -> Resource:
+    """Return what a tenant may use at the coordinator."""
+    return Resource("allowance", tenant, tenant)

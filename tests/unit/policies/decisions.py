@@ -41,6 +41,11 @@ LOG, NODE_LOG = Resource("log", "job_1/server", "north"), Resource("log", "job_1
 MODEL, PRIVATE_MODEL = Resource("model", "north/m/1", "north", BOTH), Resource("model", "north/m/2", "north")
 DEPLOYMENT = Resource("deployment", "north/m/1/node_3", "north", frozenset({"south"}))
 
+GRANT, ALLOWANCE = (
+    Resource("grant", "north/south", "north", frozenset({"south"})),
+    Resource("allowance", "north", "north"),
+)
+
 ME, OTHER = NodePrincipal("node_1", "north"), NodePrincipal("node_9", "south")
 REVOKED, QUARANTINED = NodePrincipal("node_1", "north", "revoked"), NodePrincipal("node_1", "north", "quarantined")
 OBJECT = Resource("object", "d" * 64, "north", attrs={"for_node": "node_1"})
@@ -214,6 +219,26 @@ WORK = [
     no(ROOT, "model::deploy", MODEL, **deploy("north", True)),
 ]
 
+SITE, RUNS = "site-admin-sets-quotas-at-its-site", "platform-admin-sets-allowances"
+QUOTAS = [
+    yes(AUDITOR, "grant::read", GRANT, OWN),
+    yes(S_SCIENTIST, "grant::read", GRANT, SHARED),
+    yes(ROOT, "grant::read", GRANT, RECORDS),
+    no(E_ADMIN, "grant::read", GRANT),
+    yes(ADMIN, "grant::set", GRANT, SITE),
+    no(S_ADMIN, "grant::set", GRANT),
+    no(SCIENTIST, "grant::set", GRANT),
+    no(AUDITOR, "grant::set", GRANT),
+    no(E_ADMIN, "grant::set", GRANT),
+    no(ROOT, "grant::set", GRANT),
+    yes(SCIENTIST, "allowance::read", ALLOWANCE, OWN),
+    yes(ROOT, "allowance::read", ALLOWANCE, RECORDS),
+    no(S_ADMIN, "allowance::read", ALLOWANCE),
+    yes(ROOT, "allowance::set", ALLOWANCE, RUNS),
+    no(ADMIN, "allowance::set", ALLOWANCE),
+    no(S_ADMIN, "allowance::set", ALLOWANCE),
+]
+
 NODES = [
     yes(ME, "node::connect", NODE, "node-speaks-for-itself"),
     yes(ME, "node::renew", NODE, "node-speaks-for-itself"),
@@ -245,4 +270,4 @@ NODES = [
     no(ME, "node::serve", PRIVATE_MODEL, "no-model-without-a-valid-signature", **serve(signature_valid=False)),
 ]
 
-ROWS = [*READING, *TENANCY, *WORK, *NODES]
+ROWS = [*READING, *TENANCY, *WORK, *QUOTAS, *NODES]
