@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from coordinator.capacity.sizing import QUANTILES, Demand
 
-CUSTOMERS = 100_000
+CUSTOMERS = 200_000
 _WARM = 0.1  # the share at the beginning that is not counted: the queue starts empty
 _BATCHES = 20
 Real = NDArray[np.float64]

@@ -25,7 +25,7 @@ from common.ids import JobId, NodeId
 LATE = 0.95
 _NOISE = 0.1  # variance of a round about its pair's centre, in log seconds; only weighs new against known
 _DRIFT = 0.002  # variance that an effect gains with each round, so that it never stops following
-_CLIP = 3.0  # deviations: one stalled round moves an effect no further than a slow one
+_CLIP = 1.5  # deviations: one stalled round moves an effect no further than a slow one
 _MEMORY = 30.0  # rounds after which a node's margin follows as fast as it ever will
 _STEP = 0.05  # η of the shared margin
 _OWN_STEP = 0.10  # η of a node's own margin, while it is new
