@@ -18,6 +18,7 @@ import httpx
 
 from common.client.http import Http
 from common.client.models import Models
+from common.client.quotas import Quotas
 from common.client.records import Ca, Whoami
 from common.client.tenancy import Federations, Nodes, Tenants
 from common.client.work import Apps, Jobs
@@ -43,6 +44,7 @@ class Client:
         self.tenants = Tenants(self.http)
         self.federations = Federations(self.http)
         self.nodes = Nodes(self.http)
+        self.quotas = Quotas(self.http)
         self.apps = Apps(self.http)
         self.jobs = Jobs(self.http)
         self.models = Models(self.http)

@@ -11,7 +11,7 @@ from coordinator.api import problems
 from coordinator.api.middleware import BodyLimits, SecurityHeaders
 from coordinator.api.openapi import describe_refusals
 from coordinator.api.rates import Buckets
-from coordinator.api.routes import federations, jobs, models, nodes, system, tenants, versions
+from coordinator.api.routes import federations, jobs, models, nodes, quotas, system, tenants, versions
 from coordinator.api.routes.parts import PREFIX
 from coordinator.api.services import Services
 from coordinator.api.settings import ApiSettings
@@ -22,6 +22,7 @@ _ROUTERS = (
     tenants.ROUTER,
     nodes.ROUTER,
     federations.ROUTER,
+    quotas.ROUTER,
     jobs.ROUTER,
     models.ROUTER,
     versions.ROUTER,

@@ -11,10 +11,12 @@ from common.ids import JobId
 from coordinator.ports.blobs import BlobStore
 from coordinator.ports.link import NodeLink
 from coordinator.ports.store import Store
+from coordinator.services.allowances import Allowances
 from coordinator.services.deploy import Deployments
 from coordinator.services.enrol import Enrolment
 from coordinator.services.federations import Federations
 from coordinator.services.feed import JobFeed
+from coordinator.services.grants import Grants
 from coordinator.services.identity import Identity
 from coordinator.services.publish import Publisher
 from coordinator.services.submit import Submissions
@@ -44,6 +46,8 @@ class Services:
     federations: Federations
     enrolment: Enrolment
     submissions: Submissions
+    grants: Grants
+    allowances: Allowances
     desk: Desk
     feed: JobFeed
     publisher: Publisher

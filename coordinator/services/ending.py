@@ -14,7 +14,7 @@ from common.ids import Digest, NodeId
 from common.manifest import MAX_MANIFEST, read_unverified
 from common.sandbox import Child, ChildSpec, launch
 from coordinator.domain.exchanges import Exchange
-from coordinator.domain.jobs import FINAL, Job, JobState
+from coordinator.domain.jobs import UNFINISHED, Job
 from coordinator.domain.models import ModelVersion
 from coordinator.ports.store import Tx
 from coordinator.services import offers
@@ -22,7 +22,6 @@ from coordinator.services.around import Around
 from coordinator.services.objects import HeldObject, copy_out
 
 _SERVER = 1  # Flower's id of the server's side
-UNFINISHED = frozenset(JobState) - FINAL
 
 
 def folder_of(around: Around, job: Job) -> Path:
@@ -102,8 +101,7 @@ async def clean_up(around: Around, job: Job, rows: Sequence[Exchange], asked: It
     mine -= await _needed_elsewhere(around, job)
     if mine & {reply.digest for row in rows for reply in row.replies if reply.node is not None}:
         mine -= await _published(around, job)  # what a node answered may be, to the byte, a model that it was sent
-    for digest in mine:
-        await around.blobs.delete(job.tenant, digest)
+    await around.blobs.delete_all(job.tenant, sorted(mine))
     await asyncio.to_thread(shutil.rmtree, folder_of(around, job) / "app", ignore_errors=True)
 
 

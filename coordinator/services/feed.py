@@ -11,6 +11,7 @@ import math
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import structlog
 
@@ -20,6 +21,7 @@ from common.ids import JobId
 from coordinator.domain.jobs import FINAL, Job, JobLogEntry
 from coordinator.ports.store import Store, Tx
 
+T = TypeVar("T")
 _log = structlog.get_logger()
 LAST = frozenset({"job_succeeded", "job_failed", "job_cancelled"})
 _PAGE = 500
@@ -56,26 +58,27 @@ class JobFeed:
         if job not in self._timers:
             self._timers[job] = asyncio.get_running_loop().call_later(self._every_s, self._flush_soon, job)
 
-    async def commit(self, job: JobId, work: Callable[[Tx], None] | None = None) -> None:
-        """Write what was noted, and ``work``, in one transaction."""
+    async def commit(self, job: JobId, work: Callable[[Tx], T] | None = None) -> T | None:
+        """Write what was noted, and ``work``, in one transaction; return what ``work`` does."""
         async with self._locks[job]:
             self._stop_timer(job)
             drafts = self._drafts.pop(job, [])
             if not drafts and work is None:
-                return
+                return None
 
-            def write(tx: Tx) -> None:
-                if work is not None:
-                    work(tx)
+            def write(tx: Tx) -> T | None:
+                result = work(tx) if work is not None else None
                 for draft in drafts:
                     tx.jobs.log(job, draft.at, draft.event, draft.facts)
+                return result
 
             try:
-                await self._store.write(write)
+                result = await self._store.write(write)
             except BaseException:
                 self._drafts[job] = drafts + self._drafts.get(job, [])
                 raise
         self.told(job)
+        return result
 
     def written(self, entry: JobLogEntry) -> None:
         """Wake the followers of an entry that another service has written."""

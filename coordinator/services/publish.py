@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from coordinator.domain.tenancy import Principal
 from coordinator.ports.blobs import BlobStore
 from coordinator.ports.store import Store
 from coordinator.registry.describe import NOT_SERVABLE, Servable, draft, provenance
+from coordinator.services.booked import all_or_none
 from coordinator.services.export import SandboxSettings, export_graph, make_servable
 from coordinator.services.files import take_copy
 from coordinator.services.import_model import draft_import
@@ -50,6 +52,7 @@ class Publisher:
         self._sandbox = sandbox
         self._clock = clock
         self._on_log = on_log
+        self._importing: defaultdict[TenantId, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._writer = VersionWriter(store, blobs, signer, clock, on_log)
 
     async def publish(
@@ -102,14 +105,16 @@ class Publisher:
         Raises:
             BadInput: the name or the file is not one we take.
             NotFound: no such tenant.
+            TenantQuotaExceeded: the tenant may not store so much.
         """
         slug(model, what="model")
         if await self._store.read(lambda tx: tx.tenants.get(tenant)) is None:
             raise NotFound(f"no tenant {tenant}")
-        manifest = await draft_import(
-            tenant, model, fmt, path, blobs=self._blobs, how=_IMPORT_PACKING, now=iso(self._clock.now())
-        )
-        return (await self._writer.write(manifest, "latest", principal.subject)).version
+        now = iso(self._clock.now())
+        # One at a time: reading and packing a model takes threads that other tenants need too.
+        async with self._importing[tenant], all_or_none(self._blobs):
+            manifest = await draft_import(tenant, model, fmt, path, blobs=self._blobs, how=_IMPORT_PACKING, now=now)
+            return (await self._writer.write(manifest, "latest", principal.subject)).version
 
     async def _keep(self, tenant: TenantId, path: Path, digest: Digest) -> Path:
         if not await self._blobs.exists(tenant, digest):

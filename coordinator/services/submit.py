@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import secrets
 import tempfile
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from coordinator.domain.nodes import Node
 from coordinator.domain.tenancy import Federation, Principal
 from coordinator.ports.blobs import BlobStore
 from coordinator.ports.store import Store, Tx
+from coordinator.services.allowances import Allowances
+from coordinator.services.booked import all_or_none
 from coordinator.services.nodes import Presence
 
 
@@ -77,6 +80,7 @@ class Submissions:
         desk: Where admitted jobs go.
         clock: Time.
         presence: Which nodes are connected.
+        allowances: What each tenant may have queued.
         environments: Name -> Python interpreter of the coordinator's own environments.
     """
 
@@ -87,11 +91,13 @@ class Submissions:
         desk: Desk,
         clock: Clock,
         presence: Presence,
+        allowances: Allowances,
         environments: Mapping[str, str],
     ) -> None:
         self._store, self._blobs, self._desk, self._clock = store, blobs, desk, clock
-        self._presence, self._environments = presence, environments
+        self._presence, self._allowances, self._environments = presence, allowances, environments
         self._missing: dict[tuple[AppDigest, str], tuple[str, ...]] = {}
+        self._turns: defaultdict[TenantId, asyncio.Lock] = defaultdict(asyncio.Lock)  # one process of a tenant at once
 
     async def add_app(self, principal: Principal, archive: bytes) -> tuple[AppDigest, str]:
         """Keep an app's archive; return its digest and name.
@@ -99,16 +105,18 @@ class Submissions:
         Raises:
             BadInput: the archive or its ``pyproject.toml`` is malformed.
             QuotaExceeded: it is too large.
+            TenantQuotaExceeded: the tenant may not store so much.
         """
         opened = await asyncio.to_thread(bundle.read_bundle, archive)
         spec = parse(opened.pyproject)
         digest = opened.digest
         now = self._clock.now()
         for tenant in sorted(principal.tenants):
-            blob = await self._blobs.put_bytes(tenant, archive)
-            await self._store.write(
-                lambda tx, t=tenant, b=blob: tx.apps.put(digest, t, spec.name, b, len(archive), now)  # type: ignore[misc]
-            )
+            async with all_or_none(self._blobs):
+                blob = await self._blobs.put_bytes(tenant, archive)
+                await self._store.write(
+                    lambda tx, t=tenant, b=blob: tx.apps.put(digest, t, spec.name, b, len(archive), now)  # type: ignore[misc]
+                )
         return digest, spec.name
 
     async def plan(
@@ -139,11 +147,13 @@ class Submissions:
             NotFound: no such federation or app.
             IdempotencyMismatch: the key stands for another request.
             PolicyDenied: the job cannot be placed; every reason is in the message.
+            TenantQuotaExceeded: the tenant has as many jobs queued, or as much stored, as it may.
         """
         request = _digest(federation, app, run_config, seed)
         found = await self._store.read(lambda tx: _by_key(tx, idempotency_key, tenant, request))
         if found is not None:
             return found
+        await self._store.read(lambda tx: self._allowances.check_queue(tx, tenant))  # before it costs us anything
         plan = await self._plan(tenant, [tenant, *sorted(principal.tenants)], federation, app, run_config)
         if not plan.placeable:
             code = "missing_imports" if plan.missing_imports else "not_placeable"
@@ -153,6 +163,7 @@ class Submissions:
 
         def work(tx: Tx) -> None:
             tx.jobs.put_submission(idempotency_key, tenant, Submission(job.id, request))
+            self._allowances.check_queue(tx, tenant)
             tx.jobs.put(job)
             facts: dict[str, object] = {"app": app, "name": job.spec.name, "by": principal.subject}
             tx.jobs.log(job.id, job.created_at, "job_submitted", facts)
@@ -183,7 +194,8 @@ class Submissions:
         denials = list(federation_denials(record, tenant))
         missing: tuple[str, ...] = ()
         if spec.environment in self._environments:
-            missing = await self._missing_imports(app, data, spec)
+            async with self._turns[tenant]:
+                missing = await self._missing_imports(app, data, spec)
         else:
             denials.append(Denial("environment_missing", f"the coordinator has no environment {spec.environment!r}"))
         judged = tuple((node, self._node_denials(node, record, app, spec)) for node in nodes)
@@ -209,9 +221,10 @@ class Submissions:
         if plan.owner == tenant:
             return
         data = await self._blobs.get_bytes(plan.owner, plan.bundle, limit=bundle.LIMITS.archive_bytes)
-        await self._blobs.put_bytes(tenant, data)
         now = self._clock.now()
-        await self._store.write(lambda tx: tx.apps.put(app, tenant, plan.spec.name, plan.bundle, len(data), now))
+        async with all_or_none(self._blobs):
+            await self._blobs.put_bytes(tenant, data)
+            await self._store.write(lambda tx: tx.apps.put(app, tenant, plan.spec.name, plan.bundle, len(data), now))
 
     def _job(
         self,

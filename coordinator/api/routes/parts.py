@@ -10,6 +10,9 @@ from coordinator.api.schemas import DIGEST, JOB_ID, NODE_ID, SLUG, TOKEN_ID
 
 PREFIX = "/api/v1"
 TenantPath = Annotated[str, Path(pattern=SLUG, max_length=40, examples=["acme"])]
+SitePath = Annotated[
+    str, Path(pattern=SLUG, max_length=40, examples=["acme"], description="The tenant that owns the nodes.")
+]
 FederationPath = Annotated[str, Path(pattern=SLUG, max_length=40, examples=["hearts"])]
 ModelPath = Annotated[str, Path(pattern=SLUG, max_length=40, examples=["heart"])]
 AliasPath = Annotated[str, Path(pattern=SLUG, max_length=40, examples=["latest"])]
@@ -27,11 +30,13 @@ _REFUSALS = {
     405: "The path knows other methods.",
     408: "The body came too slowly.",
     409: "The object exists already, or its state does not allow this.",
+    412: "The object is not the one that was seen.",
     413: "A size limit would be passed.",
     415: "The body is of another type.",
     416: "The range lies outside the object.",
     422: "The request is malformed.",
-    429: "Too many requests.",
+    428: "The change must say which state it changes.",
+    429: "Too many requests, or more than the tenant may use.",
     503: "Not now.",
 }
 

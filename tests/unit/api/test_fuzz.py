@@ -19,7 +19,7 @@ DOCUMENT = create_app(None).openapi()  # type: ignore[arg-type]  # no request is
 OPERATIONS = sorted((path, method) for path, item in DOCUMENT["paths"].items() for method in item)
 # Values that exist, so that some requests come through to the services.
 KNOWN = {
-    "tenant": ["north", "south"], "node": [NORTH_NODE], "federation": ["hearts"], "job": [JOB], "model": ["heart"],
+    "tenant": ["north", "south"], "site": ["north"], "node": [NORTH_NODE], "federation": ["hearts"], "job": [JOB], "model": ["heart"],
     "version": [1, 2], "alias": ["latest"], "digest": ["a" * 64], "token": ["tok_" + "0" * 16],
 }  # fmt: skip
 JUNK = st.one_of(

@@ -29,6 +29,7 @@ def public(status: int) -> dict[str, int]:
 
 LISTED = only(200, *EVERYBODY)
 OUTSIDE = {"stranger"} | PARTNERS
+
 SEEN_IN_FEDERATION = only(200, *(EVERYBODY - {"stranger"}), hidden_from={"stranger"})
 API = "/api/v1"
 ROWS: dict[tuple[str, str], tuple[str, dict, dict[str, int]]] = {
@@ -73,6 +74,27 @@ ROWS: dict[tuple[str, str], tuple[str, dict, dict[str, int]]] = {
     ),
     ("POST", f"{API}/federations/{{federation}}:leave"): (
         "/federations/hearts:leave", {}, only(200, "admin", "partner_admin", hidden_from={"stranger"}),
+    ),
+    ("GET", f"{API}/grants"): ("/grants", {}, LISTED),
+    ("GET", f"{API}/grants/{{site}}/{{tenant}}"): ("/grants/north/south", {}, SEEN_IN_FEDERATION),
+    ("PUT", f"{API}/grants/{{site}}/{{tenant}}"): (
+        "/grants/north/south", {"json": {"weight": 2}, "headers": {"If-Match": "*"}},
+        only(200, "admin", hidden_from={"stranger"}),
+    ),
+    ("DELETE", f"{API}/grants/{{site}}/{{tenant}}"): (
+        "/grants/north/south", {"headers": {"If-Match": "*"}}, only(204, "admin", hidden_from={"stranger"}),
+    ),
+    ("GET", f"{API}/allowances"): ("/allowances", {}, LISTED),
+    ("GET", f"{API}/allowances/{{tenant}}"): (
+        "/allowances/north", {}, only(200, "root", *MINE, hidden_from=OUTSIDE),
+    ),
+    ("PUT", f"{API}/allowances/{{tenant}}"): (
+        "/allowances/north",
+        {"json": {"running_jobs": 1, "queued_jobs": 1, "stored_bytes": 1}, "headers": {"If-Match": "*"}},
+        only(200, "root", hidden_from=OUTSIDE),
+    ),
+    ("DELETE", f"{API}/allowances/{{tenant}}"): (
+        "/allowances/north", {"headers": {"If-Match": "*"}}, only(200, "root", hidden_from=OUTSIDE),
     ),
     ("POST", f"{API}/apps"): (
         "/apps", {"content": "app", "headers": {"Content-Type": "application/zip"}},

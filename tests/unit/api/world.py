@@ -32,14 +32,19 @@ from coordinator.api.settings import ApiSettings
 from coordinator.domain.exchanges import Exchange, ExchangeKind, Included, Instruction
 from coordinator.domain.jobs import Job, JobEvent, JobState, RosterEntry, advance
 from coordinator.domain.nodes import DatasetOffer, Node, NodeReport, NodeStatus
+from coordinator.domain.quotas import Allowance, Amount, Terms
 from coordinator.domain.tenancy import PLATFORM, Role
+from coordinator.services.allowances import Allowances
+from coordinator.services.booked import BookedBlobs
 from coordinator.services.deploy import Deployments
 from coordinator.services.enrol import Enrolment, EnrolSettings
 from coordinator.services.export import SandboxSettings
 from coordinator.services.federations import Federations
 from coordinator.services.feed import JobFeed
+from coordinator.services.grants import Grants
 from coordinator.services.identity import Identity
 from coordinator.services.nodes import Presence
+from coordinator.services.preconditions import Seen
 from coordinator.services.publish import Publisher
 from coordinator.services.submit import Submissions
 from policies.engine import Policies
@@ -66,6 +71,7 @@ class Wires:
     def __init__(self) -> None:
         self.online: frozenset[NodeId] = frozenset({NORTH_NODE})
         self.sent: list[NodeId] = []
+        self.quotas: list[tuple] = []  # what the scheduler was told of grants
 
     def send(self, node, event):
         self.sent.append(node)
@@ -174,15 +180,21 @@ class World:
 
 
 def _services(folder: Path, store: SqlStore, clock: ManualClock) -> tuple[Services, Wires]:
-    wires, blobs, feed = Wires(), DirectoryBlobs(folder / "blobs"), JobFeed(store, clock)
+    wires, feed = Wires(), JobFeed(store, clock)
     ca = load_ca((folder / "ca.key").read_bytes(), (folder / "ca.pem").read_bytes())
     sandbox = SandboxSettings(SandboxMode.NONE, {}, folder / "jobs")
     desk, presence = Desk(store, clock), Presence(store, clock)
+    allowances = Allowances(store, clock, Allowance(PLATFORM, 2, 20, 2**40), lambda _: 0)
+    blobs = BookedBlobs(DirectoryBlobs(folder / "blobs"), store, allowances.check_stored)
+    held = {(NORTH, SOUTH): Amount({"cuda": 500}, {}, 1000, 4096)}
+    grants = Grants(store, clock, held=lambda *of: held.get(of), changed=lambda *news: wires.quotas.append(news))
     return Services(
         identity=Identity(store, clock),
         federations=Federations(store, clock),
         enrolment=Enrolment(store, ca, clock, EnrolSettings("hub.test:9443", {"k1": "00" * 32}), wires),
-        submissions=Submissions(store, blobs, desk, clock, presence, {"default": sys.executable}),
+        submissions=Submissions(store, blobs, desk, clock, presence, allowances, {"default": sys.executable}),
+        grants=grants,
+        allowances=allowances,
         desk=desk,
         feed=feed,
         publisher=Publisher(store, blobs, new_ed25519(), sandbox, clock),
@@ -214,6 +226,8 @@ async def _furnish(folder: Path) -> None:
     (folder / "tokens.json").write_text(json.dumps(tokens))
     await services.federations.create(NORTH, HEARTS, "Hearts", [SOUTH], individual_replies=False)
     await services.federations.accept(HEARTS, SOUTH)
+    terms = Terms(Amount({"cuda": 1000}, {}, None, None), Amount({"cuda": 2000}, {}, 8000, None), 3)
+    await services.grants.set(NORTH, SOUTH, terms, "admin@north", Seen(absent=True))
 
     def rows(tx) -> None:
         tx.nodes.put(node(NORTH_NODE, NORTH, "ward", HEARTS))
