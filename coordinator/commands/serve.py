@@ -1,4 +1,4 @@
-"""``hansa coordinator …``."""
+"""``hansa coordinator serve``."""
 
 from __future__ import annotations
 
@@ -8,15 +8,7 @@ from typing import Annotated
 
 import typer
 
-coordinator = typer.Typer(name="coordinator", help="The coordinator on this machine.", no_args_is_help=True)
 
-
-@coordinator.callback()
-def _group() -> None:
-    """Keep ``serve`` a command of its own, even while it is the only one."""
-
-
-@coordinator.command()
 def serve(
     directory: Annotated[Path, typer.Option("--dir", help="Folder of its state; made if need be.")],
     host: Annotated[str | None, typer.Option(help="Address of both listeners. [127.0.0.1]")] = None,
@@ -49,8 +41,3 @@ def _said(url: str, directory: Path, first: bool) -> None:
         typer.echo(f"Its first admin token is in {token}.", err=True)
     ca = directory / "ca" / "ca.pem"
     typer.echo(f"next: hansa login --url {url} --token-file {token} --ca {ca}", err=True)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to ``app``."""
-    app.add_typer(coordinator, name="coordinator")
