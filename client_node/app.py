@@ -11,14 +11,20 @@ from collections.abc import Coroutine
 import structlog
 
 from client_node.adapters.grpc_link import GrpcLink
+from client_node.adapters.lease_log import SqliteLeaseLog
+from client_node.adapters.nvml import Nvml
 from client_node.adapters.state import SqliteState
+from client_node.ports.devices import Driver
 from client_node.ports.link import Link
 from client_node.services.agent import Agent, NoServing, Parts, Serving
 from client_node.services.agent_lock import AgentLock
 from client_node.services.credentials import load_credentials
 from client_node.services.deploy import ModelServing
+from client_node.services.devices import Devices
 from client_node.services.enrol import keep_certificate
 from client_node.services.judge import Judge
+from client_node.services.leased_apps import LeasedApps
+from client_node.services.leases import HeldLease, Leases
 from client_node.services.local_jobs import LocalJobs
 from client_node.services.node_dir import NodeDir
 from client_node.services.prepare import Preparation
@@ -26,6 +32,7 @@ from client_node.services.report import AgentFile, AgentState
 from client_node.services.serving_consent import by_policy
 from client_node.services.tasks import Tasks
 from client_node.services.updates import KeptUpdates
+from client_node.services.watchdog import Watchdog
 from client_node.settings import NodeSettings, load
 from common import telemetry
 from common.clock import Clock, SystemClock
@@ -36,6 +43,7 @@ from policies.engine import Policies
 from policies.parties import NodePrincipal
 
 _log = structlog.get_logger()
+_POLL_MS = 50  # no faster than that, whatever is set: a look may take some milliseconds itself
 
 
 class LiveSettings:
@@ -61,20 +69,34 @@ class NodeAgent:
     """The agent over a link and a model server; tests give it a link of their own."""
 
     def __init__(
-        self, place: NodeDir, state: SqliteState, link: Link, clock: Clock, serving: Serving, settings: LiveSettings
+        self,
+        place: NodeDir,
+        state: SqliteState,
+        link: Link,
+        clock: Clock,
+        serving: Serving,
+        settings: LiveSettings,
+        driver: Driver,
     ) -> None:
         who = place.identity()
         self.settings = settings
         policies = Policies.load(place.local_policies)
-        judge = Judge(state, self.settings, policies, NodePrincipal(who.node, who.tenant))
+        devices = Devices(driver, settings)
+        devices.scan()
+        leases = Leases(devices, SqliteLeaseLog(state), settings, clock)
+        if interrupted := leases.recover():
+            _log.warning("leases_interrupted", count=interrupted)
+        judge = Judge(state, settings, lambda: devices.lent().values(), policies, NodePrincipal(who.node, who.tenant))
         kept = KeptUpdates(place.updates, state)
         kept.sweep()
         prepared = Preparation(place, state, link, judge)
-        jobs = LocalJobs(place, prepared, judge, self.settings, self._on_log)
+        watchdog = Watchdog(driver, leases, lambda: max(settings().gpu_poll_ms, _POLL_MS) / 1000, asyncio.sleep)
+        jobs = LocalJobs(place, prepared, judge, settings, watchdog, self._on_log)
+        leased = LeasedApps(jobs, leases, lambda: settings().gpu_renew_ms / 1000, asyncio.sleep)
         self._file = AgentFile(place.agent_file, AgentState(os.getpid(), clock.now()), self._refresh)
-        tasks = Tasks(link, judge, jobs, kept, self.settings, self._file.changed)
-        self._state, self._jobs, self._link = state, jobs, link
-        self._parts = Parts(state, state, judge, prepared, tasks, kept, serving)
+        tasks = Tasks(link, judge, jobs, kept, leased, settings, self._file.changed)
+        self._jobs, self._link = jobs, link
+        self._parts = Parts(state, state, judge, prepared, tasks, kept, devices, leases, serving)
         self.agent = Agent(link, self._parts, self.settings, self._file, clock)
 
     async def run(self, *beside: Coroutine[None, None, None]) -> None:
@@ -85,7 +107,12 @@ class NodeAgent:
         """
         stopping = self._signals()
         self._file.write()
-        parts = [asyncio.create_task(work) for work in (self._link.run(self.agent), *beside)]
+        own = (
+            self._link.run(self.agent),
+            self._parts.leases.beat(asyncio.sleep),
+            self._parts.devices.watch(self.agent.report, asyncio.sleep),
+        )
+        parts = [asyncio.create_task(work) for work in (*own, *beside)]
         stop = asyncio.create_task(stopping.wait())
         try:
             done, _ = await asyncio.wait([stop, *parts], return_when=asyncio.FIRST_COMPLETED)
@@ -121,7 +148,15 @@ class NodeAgent:
         now.held = len(self._parts.kept.held())
         now.sandbox = self.settings().sandbox
         now.serving = self._parts.serving.url
+        now.devices = list(self._parts.devices.lent())
+        now.leases = [self._held(held) for held in self._parts.leases.held()]
+        now.enforcement = list(self._parts.leases.on_offer())
         now.models = [_served(status) for status in self._parts.serving.statuses()]
+
+    def _held(self, held: HeldLease) -> str:
+        parts = [f"{part.milli}/1000 of {part.device}" for part in held.lease.slices] or ["CPU only"]
+        words = "+".join(self._parts.leases.measures(held))
+        return f"{held.lease.task} of {held.lease.tenant}: {', '.join(parts)} ({words})"
 
 
 def _served(status: pb.DeployStatus) -> dict[str, str | int]:
@@ -157,12 +192,14 @@ async def _serve(place: NodeDir, clock: Clock) -> None:
     settings = LiveSettings(place)
     link = GrpcLink(lambda: load_credentials(place), place.identity().link, clock)
     serving = await _model_server(place, state, settings)
+    driver = Nvml()
     stop = asyncio.Event()
     try:
-        agent = NodeAgent(place, state, link, clock, serving, settings)
+        agent = NodeAgent(place, state, link, clock, serving, settings, driver)
         await agent.run(keep_certificate(link, place.root, clock, stop))
     finally:
         stop.set()
+        driver.close()
         await serving.close()
         state.close()
 

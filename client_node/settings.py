@@ -11,10 +11,11 @@ import os
 import re
 import sys
 import tomllib
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from client_node.guard.declared import DeclaredDevice, declared
 from common.errors import BadInput
 from common.ids import slug
 from common.units import MIB
@@ -23,6 +24,9 @@ FILE = "settings.toml"
 _SANDBOXES = ("bwrap", "none")
 _REPLIES = ("allow", "deny")
 _ENVIRONMENT = re.compile(r"environments\.([a-z0-9-]+)")
+_TABLES = ("environments", "devices")
+_LISTS = {"allow_any_app": "federations", "labels": "words", "withheld_devices": "UUIDs"}
+_UUID = re.compile(r"[A-Za-z0-9-]{1,128}")
 
 
 def _memory_mib() -> int:
@@ -39,13 +43,19 @@ class NodeSettings:
     slots: int = 1  # tasks at once
     cpus: int = field(default_factory=lambda: os.cpu_count() or 1)  # at most, for one task
     memory_mib: int = field(default_factory=_memory_mib)  # at most, for one task
-    gpu_milli: int = 0  # thousandths of a GPU, at most, for one task
     sandbox: str = "bwrap"  # "none": tenants' code runs unconfined; status shows it
     share_logs: bool = False  # what apps print goes to the federation too, not only to this node's log
     share_errors: bool = True  # tracebacks of failed apps go along with the reason
     serving_port: int = 0  # of the local model server; 0 = any free one
     dataset_bytes: int = 1 << 40  # largest file that may be registered
     log_bytes: int = 1 << 20  # kept of what an app prints, each job
+    labels: tuple[str, ...] = ()  # words that jobs may ask for, e.g. "a100"
+    withheld_devices: tuple[str, ...] = ()  # not lent: beginnings of UUIDs, names of declared ones, or "all"
+    devices: dict[str, DeclaredDevice] = field(default_factory=dict)  # what is not measured: ROCm, TPU
+    gpu_context_mib: int = 600  # what a CUDA context takes of a slice before the app has allocated anything
+    gpu_poll_ms: int = 500  # between looks at the memory that a lease's processes use
+    gpu_renew_ms: int = 5000  # how long an app stays warm on a device after its lease, if nobody else is given it
+    lease_days: int = 400  # how long ended leases stay in the node's own log
 
 
 KEYS = tuple(f.name for f in fields(NodeSettings))
@@ -69,6 +79,8 @@ def load(node_dir: Path) -> NodeSettings:
         if key == "environments" and isinstance(value, dict):
             for name, python in value.items():
                 settings = _with(settings, f"environments.{name}", python)
+        elif key == "devices":
+            settings = replace(settings, devices=declared(value))
         else:
             settings = _with(settings, key, value)
     return settings
@@ -101,11 +113,14 @@ def save(node_dir: Path, settings: NodeSettings) -> None:
     lines = ["# Settings of this node; `hansa node policy show` explains them."]
     for key in KEYS:
         value = getattr(settings, key)
-        if key != "environments" and value != getattr(default, key):
+        if key not in _TABLES and value != getattr(default, key):
             lines.append(f"{key} = {_toml(value)}")
     if settings.environments != default.environments:
         lines.append("\n[environments]  # name = Python interpreter; the only ones that jobs may run in")
         lines += [f"{name} = {_toml(python)}" for name, python in sorted(settings.environments.items())]
+    for name, device in sorted(settings.devices.items()):
+        lines.append(f"\n[devices.{name}]")
+        lines += [f"{key} = {_toml(value)}" for key, value in asdict(device).items() if value]
     path = node_dir / FILE
     partial = path.with_suffix(".part")
     partial.write_text("\n".join(lines) + "\n")
@@ -115,20 +130,30 @@ def save(node_dir: Path, settings: NodeSettings) -> None:
 def _with(settings: NodeSettings, key: str, value: Any) -> NodeSettings:  # noqa: ANN401 - TOML has any value
     if match := _ENVIRONMENT.fullmatch(key):
         return _with_environment(settings, match.group(1), value)
-    if key not in KEYS or key == "environments":
-        known = ", ".join(k for k in KEYS if k != "environments")
+    if key.partition(".")[0] == "devices":
+        raise BadInput(f"devices are declared in {FILE} itself", next_step="docs/operations.md shows how")
+    if key not in KEYS or key in _TABLES:
+        known = ", ".join(k for k in KEYS if k not in _TABLES)
         raise BadInput(f"unknown setting {key!r}; known are {known}, environments.NAME")
     old = getattr(settings, key)
     if isinstance(old, tuple):
         if not isinstance(value, list):
-            raise BadInput(f"{key} must be a list of federations, got {value!r}")
-        value = tuple(slug(str(item), what=key) for item in value)
+            raise BadInput(f"{key} must be a list of {_LISTS[key]}, got {value!r}")
+        value = tuple(_word(key, str(item)) for item in value)
     elif type(value) is not type(old) or (isinstance(value, int) and value < 0):
         raise BadInput(f"{key} must be a {type(old).__name__} of at least nothing, got {value!r}")
     for name, allowed in (("individual_replies", _REPLIES), ("sandbox", _SANDBOXES)):
         if key == name and value not in allowed:
             raise BadInput(f"{key} must be one of {', '.join(allowed)}, got {value!r}")
     return replace(settings, **{key: value})
+
+
+def _word(key: str, text: str) -> str:
+    if key != "withheld_devices":
+        return slug(text, what=key)
+    if not _UUID.fullmatch(text):
+        raise BadInput(f"withheld_devices: {text[:80]!r} cannot be the beginning of a UUID")
+    return text
 
 
 def _with_environment(settings: NodeSettings, name: str, python: object) -> NodeSettings:

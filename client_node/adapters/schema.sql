@@ -16,6 +16,14 @@ CREATE TABLE IF NOT EXISTS updates (
     task TEXT PRIMARY KEY, job TEXT NOT NULL, seq INTEGER NOT NULL, slot INTEGER NOT NULL,
     content TEXT NOT NULL, digest TEXT NOT NULL, size INTEGER NOT NULL, file TEXT NOT NULL
 ) STRICT;
+-- Every lease that this node gave, the node's own account of who used what: outcome '' = held now, seen = last known.
+CREATE TABLE IF NOT EXISTS leases (
+    key TEXT PRIMARY KEY, lease TEXT NOT NULL, task TEXT NOT NULL, job TEXT NOT NULL, tenant TEXT NOT NULL,
+    slices TEXT NOT NULL, cpu_milli INTEGER NOT NULL, ram_mib INTEGER NOT NULL,
+    start REAL NOT NULL, seen REAL NOT NULL, held_s REAL NOT NULL, outcome TEXT NOT NULL,
+    enforcement TEXT NOT NULL, peak_mib INTEGER NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS leases_by_seen ON leases (seen);
 CREATE TABLE IF NOT EXISTS states (
     job TEXT NOT NULL, seq INTEGER NOT NULL, slot INTEGER NOT NULL, file TEXT NOT NULL, size INTEGER NOT NULL,
     PRIMARY KEY (job, seq, slot)

@@ -17,7 +17,7 @@ from typing import Any
 from client_node.ports.state import Approval, Column, Dataset, KeptState, KeptUpdate, Position
 from common.errors import Conflict, NotFound
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _BUSY_S = 10.0
 _UPDATE = "task, job, seq, slot, content, digest, size, file"
 
@@ -54,7 +54,7 @@ class SqliteState:
             dataset.name, dataset.path, dataset.format, dataset.rows, dataset.digest, dataset.size, dataset.mtime_ns,
             columns, dataset.added,
         )  # fmt: skip
-        with self._write() as db:
+        with self.transaction() as db:
             if not replace and db.execute("SELECT 1 FROM datasets WHERE name = ?", (dataset.name,)).fetchone():
                 raise Conflict(
                     f"a dataset named {dataset.name!r} is registered already",
@@ -70,37 +70,37 @@ class SqliteState:
 
     def drop_dataset(self, name: str) -> None:
         """Forget a dataset and its shares; the file is not touched."""
-        with self._write() as db:
+        with self.transaction() as db:
             if db.execute("DELETE FROM datasets WHERE name = ?", (name,)).rowcount == 0:
                 raise _no_dataset(name)
 
     def datasets(self) -> tuple[Dataset, ...]:
         """Return all datasets, by name."""
         shares: dict[str, list[str]] = {}
-        for name, federation in self._read("SELECT dataset, federation FROM shares ORDER BY dataset, federation"):
+        for name, federation in self.rows("SELECT dataset, federation FROM shares ORDER BY dataset, federation"):
             shares.setdefault(name, []).append(federation)
-        rows = self._read(
+        rows = self.rows(
             "SELECT name, path, format, rows, digest, size, mtime_ns, columns, added FROM datasets ORDER BY name"
         )
         return tuple(_dataset(row, tuple(shares.get(row[0], ()))) for row in rows)
 
     def share(self, name: str, federation: str) -> None:
         """Share a dataset into a federation."""
-        with self._write() as db:
+        with self.transaction() as db:
             if not db.execute("SELECT 1 FROM datasets WHERE name = ?", (name,)).fetchone():
                 raise _no_dataset(name)
             db.execute("INSERT OR IGNORE INTO shares VALUES (?, ?)", (name, federation))
 
     def unshare(self, name: str, federation: str) -> None:
         """Take a share back."""
-        with self._write() as db:
+        with self.transaction() as db:
             gone = db.execute("DELETE FROM shares WHERE dataset = ? AND federation = ?", (name, federation)).rowcount
             if gone == 0:
                 raise NotFound(f"dataset {name!r} is not shared into federation {federation!r}")
 
     def approve(self, approval: Approval) -> None:
         """Approve an app for a federation; again is no error."""
-        with self._write() as db:
+        with self.transaction() as db:
             db.execute(
                 "INSERT OR IGNORE INTO approvals VALUES (?, ?, ?, ?)",
                 (approval.federation, approval.app_digest, approval.name, approval.at),
@@ -108,36 +108,36 @@ class SqliteState:
 
     def revoke(self, federation: str, app_digest: str) -> None:
         """Take an approval back."""
-        with self._write() as db:
+        with self.transaction() as db:
             statement = "DELETE FROM approvals WHERE federation = ? AND app_digest = ?"
             if db.execute(statement, (federation, app_digest)).rowcount == 0:
                 raise NotFound(f"app {app_digest[:12]}… is not approved for federation {federation!r}")
 
     def approvals(self) -> tuple[Approval, ...]:
         """Return all approvals, by federation and digest."""
-        rows = self._read("SELECT federation, app_digest, at, name FROM approvals ORDER BY federation, app_digest")
+        rows = self.rows("SELECT federation, app_digest, at, name FROM approvals ORDER BY federation, app_digest")
         return tuple(Approval(*row) for row in rows)
 
     # ---- jobs, updates, states --------------------------------------------------------------------------------------
 
     def put_job(self, job: str, prepare: bytes) -> None:
         """Remember what was agreed for a job, so that its tasks run after a restart too."""
-        with self._write() as db:
+        with self.transaction() as db:
             db.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?)", (job, prepare))
 
     def job(self, job: str) -> bytes | None:
         """Return what was remembered of a job."""
-        rows = self._read("SELECT prepare FROM jobs WHERE job = ?", (job,))
+        rows = self.rows("SELECT prepare FROM jobs WHERE job = ?", (job,))
         return bytes(rows[0][0]) if rows else None
 
     def jobs(self) -> tuple[str, ...]:
         """Return every job that anything is remembered of."""
-        rows = self._read("SELECT job FROM jobs UNION SELECT job FROM updates UNION SELECT job FROM states ORDER BY 1")
+        rows = self.rows("SELECT job FROM jobs UNION SELECT job FROM updates UNION SELECT job FROM states ORDER BY 1")
         return tuple(row[0] for row in rows)
 
     def drop_job(self, job: str) -> tuple[str, ...]:
         """Forget a job with its updates and states."""
-        with self._write() as db:
+        with self.transaction() as db:
             gone = _files(db, "SELECT file FROM updates WHERE job = ?", (job,))
             gone += _files(db, "SELECT file FROM states WHERE job = ?", (job,))
             for table in ("jobs", "updates", "states"):
@@ -147,7 +147,7 @@ class SqliteState:
     def keep(self, update: KeptUpdate, state: KeptState | None, *, void_later: bool) -> tuple[str, ...]:
         """Keep an update together with the state that it left, in one transaction."""
         at = (update.job, *update.position)
-        with self._write() as db:
+        with self.transaction() as db:
             gone = _files(db, "SELECT file FROM updates WHERE task = ?", (update.task,))
             values = (update.task, *at, update.content, update.digest, update.size, update.file)
             db.execute("INSERT OR REPLACE INTO updates VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
@@ -161,17 +161,17 @@ class SqliteState:
 
     def update(self, task: str) -> KeptUpdate | None:
         """Return the update kept for a task."""
-        rows = self._read(f"SELECT {_UPDATE} FROM updates WHERE task = ?", (task,))  # noqa: S608 - fixed columns
+        rows = self.rows(f"SELECT {_UPDATE} FROM updates WHERE task = ?", (task,))  # noqa: S608 - fixed columns
         return _update(rows[0]) if rows else None
 
     def updates(self) -> tuple[KeptUpdate, ...]:
         """Return all kept updates, in the order of their jobs."""
-        rows = self._read(f"SELECT {_UPDATE} FROM updates ORDER BY job, seq, slot")  # noqa: S608 - fixed columns
+        rows = self.rows(f"SELECT {_UPDATE} FROM updates ORDER BY job, seq, slot")  # noqa: S608 - fixed columns
         return tuple(_update(row) for row in rows)
 
     def state_before(self, job: str, position: Position) -> KeptState | None:
         """Return the newest state of a task before ``position``."""
-        rows = self._read(
+        rows = self.rows(
             "SELECT job, seq, slot, file, size FROM states WHERE job = ? AND (seq, slot) < (?, ?)"
             " ORDER BY seq DESC, slot DESC LIMIT 1",
             (job, *position),
@@ -180,7 +180,7 @@ class SqliteState:
 
     def close_exchange(self, job: str, seq: int, running: tuple[Position, ...]) -> tuple[str, ...]:
         """Forget an exchange's updates and the states that no open task can need."""
-        with self._write() as db:
+        with self.transaction() as db:
             gone = _files(db, "SELECT file FROM updates WHERE job = ? AND seq = ?", (job, seq))
             db.execute("DELETE FROM updates WHERE job = ? AND seq = ?", (job, seq))
             rows = db.execute("SELECT seq, slot FROM updates WHERE job = ?", (job,)).fetchall()
@@ -198,13 +198,14 @@ class SqliteState:
 
     def files(self) -> frozenset[str]:
         """Return every file that a row names."""
-        rows = self._read("SELECT file FROM updates UNION SELECT file FROM states")
+        rows = self.rows("SELECT file FROM updates UNION SELECT file FROM states")
         return frozenset(row[0] for row in rows if row[0])
 
     # ---- access -----------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection for writes that are kept together or not at all."""
         with self._lock:
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -214,7 +215,8 @@ class SqliteState:
                 raise
             self._db.execute("COMMIT")
 
-    def _read(self, query: str, values: Iterable[Any] = ()) -> list[Any]:
+    def rows(self, query: str, values: Iterable[Any] = ()) -> list[Any]:
+        """Return what a query finds."""
         with self._lock:
             return self._db.execute(query, tuple(values)).fetchall()
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from common.jobspec import WHOLE_DEVICE
+
 
 @dataclass(frozen=True)
 class Denial:
@@ -41,6 +43,8 @@ class JobRequest:
     cpus: int = 1
     memory_mib: int = 0
     gpu_milli: int = 0
+    gpu_kind: str = ""
+    gpu_memory_mib: int = 0  # of each device
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class NodeRules:
     environments: frozenset[str] = frozenset()
     cpus: int = 0
     memory_mib: int = 0
-    gpu_milli: int = 0
+    devices: tuple[tuple[str, int], ...] = ()  # (kind, MiB) of each accelerator that is lent; 0 MiB = not known
     changed: frozenset[str] = frozenset()  # datasets whose file is gone or not the one that was registered
 
 
@@ -145,8 +149,23 @@ def _about_room(request: JobRequest, rules: NodeRules) -> tuple[Denial, ...]:
     for code, noun, wants, has in (
         ("too_few_cpus", "CPUs", request.cpus, rules.cpus),
         ("too_little_memory", "MiB of memory", request.memory_mib, rules.memory_mib),
-        ("too_little_gpu", "thousandths of a GPU", request.gpu_milli, rules.gpu_milli),
     ):
         if wants > has:
             denials.append(Denial(code, f"A task needs {wants} {noun}; this node gives at most {has}.", ""))
-    return tuple(denials)
+    return (*denials, *_about_devices(request, rules))
+
+
+def _about_devices(request: JobRequest, rules: NodeRules) -> tuple[Denial, ...]:
+    wanted = -(-request.gpu_milli // WHOLE_DEVICE)
+    fit = [mib for kind, mib in rules.devices if kind == request.gpu_kind and mib >= request.gpu_memory_mib]
+    if wanted <= len(fit):
+        return ()
+    memory = f" of {request.gpu_memory_mib} MiB" if request.gpu_memory_mib else ""
+    return (
+        Denial(
+            "too_little_gpu",
+            f"A task needs {wanted} {request.gpu_kind} device{'s' * (wanted > 1)}{memory};"
+            f" this node lends {len(fit)} such.",
+            "hansa node devices",
+        ),
+    )

@@ -11,7 +11,9 @@ import structlog
 
 from client_node.ports.link import Link
 from client_node.ports.state import Catalogue, TaskState
+from client_node.services.devices import Devices
 from client_node.services.judge import Judge
+from client_node.services.leases import Leases
 from client_node.services.prepare import Preparation
 from client_node.services.report import AgentFile, node_report
 from client_node.services.tasks import Tasks
@@ -76,6 +78,8 @@ class Parts:
     prepared: Preparation
     tasks: Tasks
     kept: KeptUpdates
+    devices: Devices
+    leases: Leases
     serving: Serving
 
 
@@ -144,11 +148,15 @@ class Agent:
 
     # ---- from this machine ------------------------------------------------------------------------------------------
 
+    def report(self) -> None:
+        """Tell the coordinator anew what this node has."""
+        self._link.send(pb.NodeEvent(report=self._report()))
+        self._file.changed()
+
     def poke(self) -> None:
         """Somebody changed datasets, approvals or settings: judge anew and report."""
-        self._link.send(pb.NodeEvent(report=self._report()))
+        self.report()
         self._do(self._parts.tasks.reconsider())
-        self._file.changed()
 
     def on_log(self, job: str, data: bytes) -> None:
         """Pass on what an app printed, if this node shares logs."""
@@ -166,7 +174,8 @@ class Agent:
     # ---- inside -----------------------------------------------------------------------------------------------------
 
     def _report(self) -> pb.NodeReport:
-        return node_report(self._parts.catalogue, self._settings(), self._parts.serving.url)
+        parts = self._parts
+        return node_report(parts.catalogue, self._settings(), parts.serving.url, parts.devices, parts.leases.on_offer())
 
     def _welcomed(self, welcome: pb.Welcome) -> None:
         self._file.state.certificate_until = welcome.certificate_until or None

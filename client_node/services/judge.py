@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from client_node.guard.consent import Denial, JobRequest, NodeRules, judge, wanted_datasets
+from client_node.guard.leases import Device
 from client_node.ports.state import Catalogue, Dataset
 from client_node.services.datasets import has_changed
 from client_node.settings import NodeSettings
@@ -18,9 +19,15 @@ class Judge:
     """Consent of this node, from what is on record now; nothing is remembered between questions."""
 
     def __init__(
-        self, catalogue: Catalogue, settings: Callable[[], NodeSettings], policies: Policies, node: NodePrincipal
+        self,
+        catalogue: Catalogue,
+        settings: Callable[[], NodeSettings],
+        lent: Callable[[], Iterable[Device]],
+        policies: Policies,
+        node: NodePrincipal,
     ) -> None:
         self._catalogue = catalogue
+        self._lent = lent
         self._settings = settings
         self._policies = policies
         self._node = node
@@ -50,7 +57,7 @@ class Judge:
             environments=frozenset(settings.environments),
             cpus=settings.cpus,
             memory_mib=settings.memory_mib,
-            gpu_milli=settings.gpu_milli,
+            devices=tuple((device.kind, device.memory_mib) for device in self._lent()),
             changed=_changed(shared),
         )
 

@@ -11,6 +11,7 @@ from client_node.services.node_dir import NodeDir
 from client_node.services.offers import PreparedJob
 from client_node.services.prepare import Preparation
 from client_node.services.warm_app import WarmApp, log_file
+from client_node.services.watchdog import Watchdog
 from client_node.settings import NodeSettings
 
 _LOGS = 200  # logs of jobs kept
@@ -35,12 +36,14 @@ class LocalJobs:
         prepared: Preparation,
         judge: Judge,
         settings: Callable[[], NodeSettings],
+        watchdog: Watchdog,
         on_log: Callable[[str, bytes], None],
     ) -> None:
         self._place = place
         self._prepared = prepared
         self._judge = judge
         self._settings = settings
+        self._watchdog = watchdog
         self._on_log = on_log
         self._open: dict[str, LocalJob] = {}
 
@@ -64,6 +67,7 @@ class LocalJobs:
             self._settings(),
             log_file(self._place.log, name),
             lambda data: self._on_log(name, data),
+            self._watchdog,
         )
         if here is not None:
             async with here.turn:

@@ -59,6 +59,8 @@ def read_prepare(prepare: pb.Prepare) -> PreparedJob:
         cpus=spec.resources.cpus,
         memory_mib=spec.resources.memory_mib,
         gpu_milli=spec.resources.gpu_milli,
+        gpu_kind=spec.resources.gpu_kind,
+        gpu_memory_mib=spec.resources.gpu_memory_mib,
     )
     return PreparedJob(request, spec, prepare)
 

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from client_node.ports.state import Catalogue
+from client_node.services.devices import Devices
 from client_node.settings import NodeSettings
 from common.wire import hansa_node_pb2 as pb
 
 _WRITE_EVERY_S = 0.5  # agent.json is for people: no faster than they look
 
 
-def node_report(catalogue: Catalogue, settings: NodeSettings, serving: str) -> pb.NodeReport:
+def node_report(
+    catalogue: Catalogue, settings: NodeSettings, serving: str, devices: Devices, enforcement: Iterable[str]
+) -> pb.NodeReport:
     """Return what the coordinator may know: only datasets that are shared, and no path of them."""
     report = pb.NodeReport(
+        devices=devices.report(),
+        labels=settings.labels,
+        enforcement=enforcement,
         environments=sorted(settings.environments),
         slots=settings.slots,
         cpus=settings.cpus,
@@ -57,6 +63,9 @@ class AgentState:
     held: int = 0  # updates kept
     serving: str = ""  # URL of the local model server
     models: list[dict[str, str | int]] = field(default_factory=list)
+    devices: list[str] = field(default_factory=list)  # UUIDs of what is lent
+    leases: list[str] = field(default_factory=list)  # what is held: task, tenant, devices, what holds it to them
+    enforcement: list[str] = field(default_factory=list)  # what can hold leases to their slices here
     sandbox: str = ""
     certificate_until: float | None = None
 

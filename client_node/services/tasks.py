@@ -11,14 +11,16 @@ from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import structlog
 
 from client_node.guard.consent import Denial
 from client_node.ports.link import Link
 from client_node.ports.state import KeptUpdate, Position
+from client_node.services.finishing import stopped, to_its_end
 from client_node.services.judge import Judge
+from client_node.services.leased_apps import LeasedApps
+from client_node.services.leases import HeldLease
 from client_node.services.local_jobs import LocalJob, LocalJobs
 from client_node.services.offers import PreparedJob, read_offer
 from client_node.services.updates import KeptUpdates, Reply
@@ -30,7 +32,6 @@ from common.units import GIB
 from common.wire import hansa_node_pb2 as pb
 
 _log = structlog.get_logger()
-T = TypeVar("T")
 MAX_REPLY = 8 * GIB  # bytes; the coordinator has its own, tighter limit
 _KILLED = frozenset({"app_killed", "app_crashed"})  # may be the machine's fault: tried once more
 
@@ -42,6 +43,7 @@ class RunningTask:
     offer: pb.TaskOffer
     position: Position
     work: asyncio.Task[None]
+    held: HeldLease | None = None
     said: pb.TaskStatus | None = None  # the last word on it, said again when it is offered again
 
 
@@ -54,6 +56,7 @@ class Tasks:
         judge: Judge,
         jobs: LocalJobs,
         kept: KeptUpdates,
+        leased: LeasedApps,
         settings: Callable[[], NodeSettings],
         on_change: Callable[[], None],
     ) -> None:
@@ -61,6 +64,7 @@ class Tasks:
         self._judge = judge
         self._jobs = jobs
         self._kept = kept
+        self._leased = leased
         self._settings = settings
         self._on_change = on_change
         self._slots = asyncio.Semaphore(settings().slots)
@@ -86,7 +90,7 @@ class Tasks:
         """Stop work on a task; its app is killed if it is at it."""
         busy = self.running.get(task)
         if busy is not None:
-            await _stopped(busy.work)
+            await stopped(busy.work)
 
     async def close_exchange(self, job: str, seq: int) -> None:
         """Nobody needs the exchange's updates any more."""
@@ -111,6 +115,10 @@ class Tasks:
 
     async def reconsider(self) -> None:
         """Judge every running job anew, after the steward or operator changed something."""
+        for held in self._leased.leases.held():
+            if denials := self._leased.leases.still(held):
+                await self.cancel(held.lease.task)
+                self._deny(held.lease.task, denials)
         for here in self._jobs.opened():
             if denials := self._judge.consider(here.job.request):
                 name = here.job.request.job
@@ -122,6 +130,7 @@ class Tasks:
     async def close(self) -> None:
         """Stop everything and end every app; what is kept stays kept."""
         await self._stop(lambda _busy: True)
+        await self._leased.close()
         await self._jobs.close_all()
 
     # ---- one task ---------------------------------------------------------------------------------------------------
@@ -143,7 +152,7 @@ class Tasks:
     async def _guarded(self, task: str, work: Coroutine[None, None, None], after: RunningTask | None) -> None:
         try:
             if after is not None:
-                await _stopped(after.work)
+                await stopped(after.work)
             await work
         except PlatformError as error:
             reason = error.reason if isinstance(error, AppFailed) else error.code
@@ -157,27 +166,34 @@ class Tasks:
 
     async def _answer(self, offer: pb.TaskOffer, position: Position) -> None:
         kept = self._kept.find(offer.task, offer.content.digest)
-        if kept is None:
-            job = self._jobs.find(offer.job)
-            if job is None:
-                raise AppFailed(f"job {offer.job} was not prepared at this node", reason="node_error")
-            if denials := self._judge.consider_reply(job.request, fold=offer.fold):
-                self._deny(offer.task, denials)
-                return
+        if kept is not None:
+            await self._deliver(kept)
+            return
+        job = self._jobs.find(offer.job)
+        if job is None:
+            raise AppFailed(f"job {offer.job} was not prepared at this node", reason="node_error")
+        leases = self._leased.leases
+        lease = leases.read(offer, job)
+        if denials := (*self._judge.consider_reply(job.request, fold=offer.fold), *leases.refusals(lease)):
+            self._deny(offer.task, denials)
+            return
+        async with self._leased.hold(lease) as held:
+            self.running[offer.task].held = held
             self._say(pb.TaskStatus(task=offer.task, state=pb.TaskStatus.ACCEPTED))
             self._on_change()
             failpoint("task_accepted")
-            kept = await self._train(offer, position, job)
-        await self._deliver(kept)
+            kept = await self._train(offer, position, job, held)
+            leases.finish(held)
+            await self._deliver(kept)
 
-    async def _train(self, offer: pb.TaskOffer, position: Position, job: PreparedJob) -> KeptUpdate:
+    async def _train(self, offer: pb.TaskOffer, position: Position, job: PreparedJob, held: HeldLease) -> KeptUpdate:
         until = asyncio.get_running_loop().time() + offer.lease_s
         here = await self._jobs.open(job)
         async with AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout_at(until):
                     await stack.enter_async_context(here.turn)
-                    reply = await self._reply(here, offer, position)
+                    reply = await self._reply(here, offer, position, held)
             except TimeoutError:
                 raise AppFailed(
                     f"the lease of {offer.lease_s:g} s was over before the app had answered", reason="lease_expired"
@@ -187,31 +203,33 @@ class Tasks:
             keep = asyncio.to_thread(
                 self._kept.keep, offer.task, offer.job, position, offer.content.digest, reply, MAX_REPLY
             )
-            kept = await _to_its_end(keep)
+            kept = await to_its_end(keep)
             after = self._kept.state_before(offer.job, Position(position.seq, position.slot + 1))
             here.app.remember(after.file if after else FRESH)
             return kept
 
-    async def _reply(self, here: LocalJob, offer: pb.TaskOffer, position: Position) -> Reply:
+    async def _reply(self, here: LocalJob, offer: pb.TaskOffer, position: Position, held: HeldLease) -> Reply:
         instruction = here.folder / f"{offer.content.digest}.in"
         try:
             await self._link.download(offer.content, instruction, job=offer.job)
             async with self._slots:
                 self._say(pb.TaskStatus(task=offer.task, state=pb.TaskStatus.RUNNING))
-                return await self._run(here, offer, position, instruction)
+                return await self._run(here, offer, held, instruction, position)
         finally:
             instruction.unlink(missing_ok=True)
 
-    async def _run(self, here: LocalJob, offer: pb.TaskOffer, position: Position, instruction: Path) -> Reply:
+    async def _run(
+        self, here: LocalJob, offer: pb.TaskOffer, held: HeldLease, instruction: Path, position: Position
+    ) -> Reply:
         state = self._kept.state_before(offer.job, position)
         path = self._kept.state_path(state) if state else None
         try:
-            return await here.app.run(offer, instruction, path)
+            return await here.app.run(offer, held, instruction, path)
         except AppFailed as error:
             if error.reason not in _KILLED:
                 raise
             _log.warning("app_killed_once", task=offer.task, detail=error.detail)
-        return await here.app.run(offer, instruction, path)
+        return await here.app.run(offer, held, instruction, path)
 
     async def _deliver(self, kept: KeptUpdate) -> None:
         self._say(pb.TaskStatus(task=kept.task, state=pb.TaskStatus.READY, digest=kept.digest, size=kept.size))
@@ -229,6 +247,9 @@ class Tasks:
 
     def _say(self, status: pb.TaskStatus) -> None:
         if (busy := self.running.get(status.task)) is not None:
+            if busy.held is not None:
+                status.enforcement.extend(self._leased.leases.measures(busy.held))
+                status.held_s, status.peak_mib = busy.held.held_s or 0.0, busy.held.peak_mib
             busy.said = status
         self._link.send(pb.NodeEvent(task=status))
 
@@ -245,20 +266,4 @@ class Tasks:
 
     async def _stop(self, which: Callable[[RunningTask], bool]) -> None:
         for busy in [busy for busy in self.running.values() if which(busy)]:
-            await _stopped(busy.work)
-
-
-async def _stopped(work: asyncio.Task[None]) -> None:
-    """Cancel ``work`` and wait until it has cleaned up."""
-    work.cancel()
-    await asyncio.wait({work})
-
-
-async def _to_its_end(work: Coroutine[None, None, T]) -> T:
-    """Await ``work``; a cancelled caller still waits for it, so that a commit is never left behind its back."""
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait({task})
-        raise
+            await stopped(busy.work)

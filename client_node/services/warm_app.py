@@ -8,8 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from client_node.guard.grants import Grant
+from client_node.guard.leases import Slice
+from client_node.services.finishing import to_its_end
+from client_node.services.leases import HeldLease
 from client_node.services.offers import PreparedJob
 from client_node.services.updates import Reply
+from client_node.services.watchdog import Watchdog
 from client_node.settings import NodeSettings
 from common.errors import AppFailed
 from common.sandbox import Child, ChildSpec, Limits, SandboxMode, launch
@@ -34,6 +39,7 @@ class WarmApp:
         settings: NodeSettings,
         log: Path,
         on_log: Callable[[bytes], None],
+        watchdog: Watchdog,
     ) -> None:
         self._job = job
         self._app_dir = app_dir
@@ -41,19 +47,30 @@ class WarmApp:
         self._settings = settings
         self._log = log
         self._on_log = on_log
+        self._watchdog = watchdog
         self._child: Child | None = None
         self._holds: str | None = None  # file of the state the child has in memory; None = unknown
+        self._grant = Grant()  # what the child was given when it started
+        self._before: dict[str, int | None] = {}  # MiB in use at its devices before it started
+        self._bounded = False  # torch keeps to its share
+        self.busy = False
 
     @property
     def pid(self) -> int | None:
         """The child's process, if one is warm."""
         return self._child.pid if self._child else None
 
-    async def run(self, offer: pb.TaskOffer, instruction: Path, state: Path | None) -> Reply:
+    @property
+    def slices(self) -> tuple[Slice, ...]:
+        """What the child has of the devices, if one is warm."""
+        return self._grant.slices if self._child else ()
+
+    async def run(self, offer: pb.TaskOffer, held: HeldLease, instruction: Path, state: Path | None) -> Reply:
         """Let the app answer one message.
 
         Args:
             offer: The task.
+            held: Its lease; a warm child that was given something else is replaced.
             instruction: The file of its instruction.
             state: The file of the state it starts from; None = a fresh one.
 
@@ -65,16 +82,22 @@ class WarmApp:
             SandboxUnavailable: this host cannot give the sandbox.
         """
         base = state.name if state else FRESH
+        self.busy = True
         try:
-            if self._child is not None and self._holds != base and base == FRESH:
-                await self.end()  # a warm child cannot be told to forget
-            child = self._child or await self._start(offer)
-            await self._send(child, offer, instruction, None if self._holds == base else state)
-            self._holds = None
-            return _reply(*await child.receive())
+            forgets = self._holds != base and base == FRESH  # a warm child cannot be told to forget
+            if self._child is not None and (forgets or self._grant != held.grant):
+                await self.end()
+            child = self._child or await self._start(offer, held)
+            held.fraction = self._bounded
+            async with self._watchdog.over(child, held, self._before):
+                await self._send(child, offer, instruction, None if self._holds == base else state)
+                self._holds = None
+                return _reply(*await child.receive())
         except BaseException:
             await self.end()
             raise
+        finally:
+            self.busy = False
 
     def remember(self, file: str) -> None:
         """Note under which file the state that the child holds now was kept ("" = it has none)."""
@@ -85,16 +108,23 @@ class WarmApp:
         """End the child, if there is one."""
         child, self._child, self._holds = self._child, None, None
         if child is not None:
-            await child.end()
+            await to_its_end(child.end())
 
-    async def _start(self, offer: pb.TaskOffer) -> Child:
-        resources = self._job.spec.resources
+    async def _start(self, offer: pb.TaskOffer, held: HeldLease) -> Child:
+        grant = self._grant = held.grant
+        self._before = await self._watchdog.before(grant.slices)
         spec = ChildSpec(
             role="client",
             python=self._settings.environments[self._job.spec.environment],
             app_dir=self._app_dir,
-            readonly=tuple(self.mounts.values()),
-            limits=Limits(memory_mib=resources.memory_mib, log_bytes=self._settings.log_bytes),
+            readonly=(*self.mounts.values(), *_there(grant.views)),
+            limits=Limits(
+                memory_mib=self._job.spec.resources.memory_mib,
+                log_bytes=self._settings.log_bytes,
+                accelerated=bool(grant.slices),
+            ),
+            devices=_there(grant.files),
+            environment=grant.environment,
             log_path=self._log,
             on_log=self._on_log,
         )
@@ -112,13 +142,15 @@ class WarmApp:
                 "seed": offer.seed,
                 "aggregation": self._job.spec.aggregation,
                 "individual": self._job.request.individual,
+                "device_mib": grant.bounds,
             }
         )
-        answer, fds = await child.receive(timeout=spec.limits.start_s)
+        async with self._watchdog.over(child, held, self._before):
+            answer, fds = await child.receive(timeout=spec.limits.start_s)
         _close(fds)
         if answer.get("op") != "ready":
             raise _failure(answer)
-        self._holds = FRESH
+        self._holds, self._bounded = FRESH, answer.get("bounded") is True
         return child
 
     def _node_config(self, offer: pb.TaskOffer) -> dict[str, Any]:
@@ -142,6 +174,11 @@ class WarmApp:
             await child.send(message, fds)
         finally:
             _close(fds)
+
+
+def _there(paths: tuple[str, ...]) -> tuple[Path, ...]:
+    """Return the paths that exist: what is missing, the app's own libraries will name better than we could."""
+    return tuple(path for path in map(Path, paths) if path.exists())
 
 
 def log_file(folder: Path, job: str) -> Path:

@@ -7,6 +7,7 @@ from typing import Any
 from flwr.app import Context, Message, RecordDict
 
 from common.child import shim
+from common.child.devices import keep_within
 from common.child.loader import load, seed_all
 from common.child.parent import Parent, Stop, failure
 from common.child.records import decode, encode
@@ -17,13 +18,14 @@ APP_RAISED = 2  # Flower's code of an error in the ClientApp
 def run_client(parent: Parent, start: dict[str, Any]) -> None:
     """Run the ClientApp that ``start`` names until the parent sends ``end``."""
     shim.identify(start["run_id"], start["node_id"])
+    bounded = keep_within(start.get("device_mib", ()))
     try:
         seed_all(start["seed"])
         app = load(start["app_dir"], start["component"])
     except BaseException as error:  # noqa: BLE001 tenant code may raise anything; it becomes a typed failure
         parent.tell(failure(error))
         return
-    parent.tell({"op": "ready"})
+    parent.tell({"op": "ready", "bounded": True} if bounded else {"op": "ready"})
     context = Context(start["run_id"], start["node_id"], start["node_config"], RecordDict(), start["run_config"])
     while True:
         message, fds = parent.receive()

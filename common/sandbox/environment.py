@@ -24,6 +24,8 @@ VARIABLES = {
     "FLWR_TELEMETRY_ENABLED": "0",
     "HF_HUB_OFFLINE": "1",
     "MPLBACKEND": "Agg",
+    "CUDA_VISIBLE_DEVICES": "",  # no accelerator is visible to a child that was not given one
+    "ROCR_VISIBLE_DEVICES": "",
     "OMP_WAIT_POLICY": "PASSIVE",  # children share cores; threads that spin for work take them from each other
     "MALLOC_ARENA_MAX": "2",
     # Measured: large buffers kept for the next round instead of given back and faulted in again, 5-15 % of a round.

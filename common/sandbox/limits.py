@@ -20,6 +20,8 @@ _RESIDENT = re.compile(rb"^Rss(?:Anon|Shmem):\s+(\d+) kB", re.MULTILINE)
 _PROPORTIONAL = re.compile(rb"^Pss_(?:Anon|Shmem):\s+(\d+) kB", re.MULTILINE)
 # One shared mapping of a memfd in "smaps": its inode, and its proportional share.
 _MAPPED = re.compile(rb"^\S+ ..\Ss \S+ \S+ (\d+) +/memfd:[^\n]*\n(?:[A-Z]\w+:[^\n]*\n)*?Pss:\s+(\d+) kB", re.MULTILINE)
+# Room for what an accelerator's driver maps into a process: much of it is address space that is never touched.
+_DRIVER_MIB = 65_536
 
 
 @dataclass(frozen=True)
@@ -30,11 +32,12 @@ class Limits:
     log_bytes: int = 1 << 20  # of what it prints; the rest is dropped
     start_s: float = 120.0  # until it has imported its app
     processes: int = 512
+    accelerated: bool = False  # its libraries map device memory
 
     @property
     def data_kib(self) -> int:
         """The hard ceiling of writable private memory of each process, in KiB."""
-        return (2 * self.memory_mib + 1024) * 1024
+        return (2 * self.memory_mib + 1024 + (_DRIVER_MIB if self.accelerated else 0)) * 1024
 
 
 def process_tree(pid: int) -> list[int]:

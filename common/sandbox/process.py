@@ -104,6 +104,14 @@ class Child:
             pass
         raise await self._failure() from None
 
+    def processes(self) -> list[int]:
+        """Return the process ids of the child and of all that it started, as this process sees them."""
+        return [] if self._exited.is_set() else process_tree(self.pid)
+
+    def stop(self, reason: str, message: str) -> None:
+        """Kill the child; whoever waits for its answer gets ``AppFailed`` with this reason."""
+        self._kill(reason, message)
+
     @staticmethod
     def _check(message: dict[str, Any], fds: list[int]) -> None:
         try:

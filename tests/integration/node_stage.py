@@ -10,8 +10,10 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from client_node.adapters.nvml import Nvml
 from client_node.adapters.state import SqliteState
 from client_node.app import LiveSettings, NodeAgent
+from client_node.ports.devices import Driver
 from client_node.ports.state import Approval
 from client_node.services.agent import NoServing
 from client_node.services.datasets import describe
@@ -85,6 +87,7 @@ class Stage:
         }  # fmt: skip
         self.place.identity_file.write_text(json.dumps(who))
         self.link = ScriptedLink()
+        self.driver: Driver = Nvml()  # of this machine, most likely without devices
         app = root / "app"
         app.mkdir()
         (app / "pyproject.toml").write_text(PYPROJECT)
@@ -112,7 +115,13 @@ class Stage:
         """Run the agent until the end of the ``with``; its memory is opened and closed with it."""
         state = SqliteState(self.place.database)
         agent = NodeAgent(
-            self.place, state, self.link, SystemClock(), NoServing("not in this test"), LiveSettings(self.place)
+            self.place,
+            state,
+            self.link,
+            SystemClock(),
+            NoServing("not in this test"),
+            LiveSettings(self.place),
+            self.driver,
         )
         self.link.sent.clear()
         self.link.started.clear()

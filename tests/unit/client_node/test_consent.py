@@ -41,7 +41,7 @@ def test_an_approved_app_on_shared_data_may_run() -> None:
         ({"environment": "torch"}, "environment_not_approved"),
         ({"cpus": 5}, "too_few_cpus"),
         ({"memory_mib": 4097}, "too_little_memory"),
-        ({"gpu_milli": 1}, "too_little_gpu"),
+        ({"gpu_milli": 1, "gpu_kind": "cuda"}, "too_little_gpu"),
     ],
 )
 def test_each_reason_against_a_job_has_its_code(change: dict, code: str) -> None:
@@ -79,12 +79,14 @@ digests = st.sampled_from(["a" * 64, "b" * 64])
 requests = st.builds(
     JobRequest, job=st.just("job_1"), federation=names, owner_tenant=names, submitted_by=names, app_digest=digests,
     app_name=names, individual=st.booleans(), datasets=st.lists(names, max_size=3).map(tuple), environment=names,
-    cpus=st.integers(0, 8), memory_mib=st.integers(0, 9000), gpu_milli=st.integers(0, 1000),
+    cpus=st.integers(0, 8), memory_mib=st.integers(0, 9000), gpu_milli=st.sampled_from([0, 1, 500, 1000, 2000]),
+    gpu_kind=st.just("cuda"), gpu_memory_mib=st.integers(0, 80_000),
 )  # fmt: skip
 rules = st.builds(
     NodeRules, shared=st.frozensets(st.tuples(names, names)), approved=st.frozensets(st.tuples(names, digests)),
     any_app=st.frozensets(names), individual_replies=st.booleans(), environments=st.frozensets(names),
-    cpus=st.integers(0, 8), memory_mib=st.integers(0, 9000), gpu_milli=st.integers(0, 1000),
+    cpus=st.integers(0, 8), memory_mib=st.integers(0, 9000),
+    devices=st.lists(st.tuples(st.sampled_from(["cuda", "rocm"]), st.integers(0, 80_000)), max_size=3).map(tuple),
     changed=st.frozensets(names),
 )  # fmt: skip
 
@@ -106,6 +108,8 @@ def test_whatever_runs_was_shared_approved_and_fits(request: JobRequest, given_r
     assert approved or request.federation in given_rules.any_app
     assert request.cpus <= given_rules.cpus
     assert request.memory_mib <= given_rules.memory_mib
+    fit = [mib for kind, mib in given_rules.devices if kind == "cuda" and mib >= request.gpu_memory_mib]
+    assert request.gpu_milli <= 1000 * len(fit)
     assert given_rules.individual_replies or not request.individual
 
 
