@@ -6,7 +6,7 @@ The node judges again for itself (it is the last judge); this is what can be kno
 from __future__ import annotations
 
 from common.ids import AppDigest, TenantId
-from common.jobspec import JobSpec
+from common.jobspec import WHOLE_DEVICE, JobSpec, Resources
 from coordinator.domain.denials import Denial
 from coordinator.domain.nodes import Node, NodeReport, NodeStatus
 from coordinator.domain.tenancy import Federation
@@ -109,6 +109,28 @@ def _capacity_denials(node: Node, report: NodeReport, spec: JobSpec) -> list[Den
                 "too_little_memory", f"{node.name} has {report.memory_mib} MiB, the job asks for {need.memory_mib} MiB"
             )
         )
-    if need.gpu_milli:
-        denials.append(Denial("no_gpu", f"{node.name} offers no GPU, the job asks for {need.gpu_milli / 1000:g}"))
-    return denials
+    return denials + _device_denials(node, report, need)
+
+
+def _device_denials(node: Node, report: NodeReport, need: Resources) -> list[Denial]:
+    if not need.gpu_milli:
+        return []
+    kind, count = need.gpu_kind or "cuda", max(1, need.gpu_milli // WHOLE_DEVICE)
+    split = {device.parent for device in report.devices}  # a GPU cut into instances is lent as those
+    there = [d for d in report.devices if d.kind == kind and d.uuid not in split]
+    large = [d for d in there if not d.memory_mib or d.memory_mib >= need.gpu_memory_mib]
+    asked = f"the job asks for {need.gpu_milli / WHOLE_DEVICE:g}"
+    if not there:
+        return [Denial("no_gpu", f"{node.name} offers no {kind} device, {asked}")]
+    if len(there) < count:
+        return [Denial("too_few_gpus", f"{node.name} has {len(there)} {kind} devices, {asked}")]
+    if len(large) < count:
+        most = max(d.memory_mib for d in there)
+        return [
+            Denial(
+                "gpu_too_small",
+                f"{node.name} has {len(large)} {kind} devices of {need.gpu_memory_mib} MiB, its largest has {most} MiB; "
+                f"{asked}",
+            )
+        ]
+    return []

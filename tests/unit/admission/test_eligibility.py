@@ -6,7 +6,7 @@ import pytest
 
 from common.jobspec import JobSpec, Resources
 from coordinator.admission.eligibility import federation_denials, node_denials, only_passing
-from coordinator.domain.nodes import DatasetOffer, Node, NodeReport, NodeStatus
+from coordinator.domain.nodes import DatasetOffer, Device, Node, NodeReport, NodeStatus
 from coordinator.domain.tenancy import Acceptance, Federation
 
 APP = "a" * 64
@@ -20,6 +20,15 @@ REPORT = NodeReport(
 )
 NODE = Node("node_1", "cleveland", "cle", NodeStatus.ACTIVE, 1, "k", 0.0, 0.0, report=REPORT)
 SPEC = JobSpec("app", "s:app", "c:app", {})
+
+
+A100 = Device("GPU-1", "cuda", "A100", 40_960)
+SLICE = Device("MIG-1", "cuda", "A100 MIG", 10_240, parent="GPU-1", profile="2g.10gb")
+T4, UNKNOWN = Device("GPU-2", "cuda", "T4", 15_360), Device("GPU-3", "cuda", "?", 0)
+
+
+def gpus(milli, kind="cuda", memory=0):
+    return replace(SPEC, resources=Resources(gpu_milli=milli, gpu_kind=kind, gpu_memory_mib=memory))
 
 
 def codes(node=NODE, spec=SPEC, federation=FED, app=APP, connected=True):
@@ -51,11 +60,30 @@ def test_a_node_that_shares_and_approved_has_nothing_against_it():
         ("no_slots", {"node": reporting(slots=0)}),
         ("too_few_cpus", {"spec": replace(SPEC, resources=Resources(cpus=5))}),
         ("too_little_memory", {"spec": replace(SPEC, resources=Resources(memory_mib=9000))}),
-        ("no_gpu", {"spec": replace(SPEC, resources=Resources(gpu_milli=500))}),
+        ("no_gpu", {"spec": gpus(500)}),
+        ("no_gpu", {"spec": gpus(500, "rocm"), "node": reporting(devices=(A100,))}),
+        ("too_few_gpus", {"spec": gpus(2000), "node": reporting(devices=(A100,))}),
+        ("too_few_gpus", {"spec": gpus(2000), "node": reporting(devices=(A100, SLICE))}),  # the A100 is that slice now
+        ("gpu_too_small", {"spec": gpus(100, memory=50_000), "node": reporting(devices=(A100,))}),
+        ("gpu_too_small", {"spec": gpus(2000, memory=30_000), "node": reporting(devices=(A100, T4))}),
     ],
 )
 def test_each_reason_is_named(code, given):
     assert codes(**given) == [code]
+
+
+@pytest.mark.parametrize(
+    ("asked", "devices"),
+    [
+        (gpus(250), (A100,)),
+        (gpus(1000, memory=40_960), (A100, T4)),
+        (gpus(2000, memory=15_360), (A100, T4)),
+        (gpus(500, memory=10_240), (A100, SLICE)),
+        (gpus(1000, memory=99_999), (UNKNOWN,)),  # the node will judge
+    ],
+)
+def test_devices_that_hold_what_is_asked_are_no_reason_against(asked, devices):
+    assert codes(node=reporting(devices=devices), spec=asked) == []
 
 
 def test_any_app_of_the_federation_may_be_approved():
