@@ -82,7 +82,7 @@ class Queue(Generic[Number]):
             raise BadInput(
                 f"{self.servers} servers cannot keep up with {float(self.load):g} Erlangs: the queue only grows",
                 next_step=f"At least {math.floor(self.load) + 1} servers are needed.",
-                code="overloaded",
+                code="queue_only_grows",
             )
 
     @property

@@ -84,13 +84,13 @@ def queue_of(demand: Demand, gpus: int) -> Queue[float]:
     """
     servers = gpus // demand.gang
     if servers < 1:
-        raise BadInput(f"a gang of {demand.gang} does not fit on {gpus} GPUs", code="overloaded")
+        raise BadInput(f"a gang of {demand.gang} does not fit on {gpus} GPUs", code="queue_only_grows")
     if demand.load >= servers:
         needed = (math.floor(demand.load) + 1) * demand.gang
         raise BadInput(
             f"{gpus} GPUs hold {servers} gangs of {demand.gang} at once, but {demand.load:.4g} are needed on average",
             next_step=f"At least {needed} GPUs are needed for a queue that does not only grow.",
-            code="overloaded",
+            code="queue_only_grows",
         )
     return Queue(servers, demand.arrivals, 1 / demand.service_s)
 

@@ -49,7 +49,7 @@ def test_a_pool_that_cannot_keep_up_says_what_would():
     with pytest.raises(BadInput, match="hold 2 gangs of 8") as refused:
         formula(Demand(0.1, 30.0, gang=8), 23)
     assert "At least 32 GPUs" in refused.value.next_step
-    assert refused.value.code == "overloaded"
+    assert refused.value.code == "queue_only_grows"
     with pytest.raises(BadInput, match="does not fit"):
         formula(Demand(0.1, 1.0, gang=8), 7)
 
