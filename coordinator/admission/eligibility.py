@@ -129,7 +129,7 @@ def _device_denials(node: Node, report: NodeReport, need: Resources) -> list[Den
         return [
             Denial(
                 "gpu_too_small",
-                f"{node.name} has {len(large)} {kind} devices of {need.gpu_memory_mib} MiB, its largest has {most} MiB; "
+                f"{node.name} has {len(large)} {kind} devices of {need.gpu_memory_mib} MiB (largest: {most} MiB), "
                 f"{asked}",
             )
         ]
