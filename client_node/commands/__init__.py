@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from client_node.commands import agent, apps, datasets, policy, service
+from client_node.commands import agent, apps, datasets, leases, policy, service
 
 node = typer.Typer(name="node", help="The node on this machine: join, data, approvals, agent.", no_args_is_help=True)
 node.command("join")(agent.join_coordinator)
@@ -12,6 +12,8 @@ node.command("run")(agent.run_agent)
 node.command("status")(agent.status)
 node.command("doctor")(agent.doctor)
 node.command("models")(agent.models)
+node.command("leases")(leases.leases)
+node.command("devices")(leases.devices)
 node.command("install-service")(service.install_service)
 node.command("uninstall")(service.uninstall)
 node.add_typer(datasets.app, name="dataset")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from client_node.adapters.nvml import Nvml
 from client_node.commands.shared import Dir, Json, opened, out, with_dir
 from client_node.ports.state import Catalogue
 from client_node.services.agent_lock import running_agent
@@ -66,6 +67,9 @@ def status(directory: Dir = None, as_json: Json = False) -> None:
         shown["shared_into"] = sorted({f for d in state.datasets() for f in d.federations})
         shown["approved_apps"] = len(state.approvals())
         shown["any_app_of"] = list(settings.allow_any_app)
+        shown["devices"] = agent.get("devices", [])
+        shown["leases"] = agent.get("leases", [])
+        shown["leases_held_to_by"] = agent.get("enforcement", [])
         shown["sandbox"] = "none: apps run unconfined" if settings.sandbox == "none" else settings.sandbox
         shown["updates_kept"] = len(state.updates())
     for key in ("running", "connected_since", "certificate_until", "last_error", "serving"):
@@ -87,9 +91,9 @@ def doctor(directory: Dir = None, as_json: Json = False) -> None:
     if place.root.is_dir():
         with opened(directory) as (place, state):
             settings, note = _settings(place)
-            checks = [*note, *examine(place, state, settings, session().clock)]
+            checks = [*note, *examine(place, state, settings, Nvml(), session().clock)]
     else:
-        checks = examine(place, None, NodeSettings(), session().clock)
+        checks = examine(place, None, NodeSettings(), Nvml(), session().clock)
     if as_json:
         out().json([asdict(check) for check in checks])
     else:

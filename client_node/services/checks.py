@@ -7,8 +7,10 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from client_node.ports.devices import Driver
 from client_node.ports.state import Catalogue
 from client_node.services.datasets import file_digest
+from client_node.services.devices import Devices, is_withheld
 from client_node.services.node_dir import NodeDir
 from client_node.settings import NodeSettings
 from common.clock import iso
@@ -83,6 +85,27 @@ def check_sandbox(settings: NodeSettings) -> Check:
     if not usable:
         return Check("sandbox", False, f"bubblewrap cannot be used: {why}", "apt install bubblewrap")
     return Check("sandbox", True, "bubblewrap works")
+
+
+def check_devices(driver: Driver, settings: NodeSettings) -> Check:
+    """Can the accelerators of this machine be used?  That there are none is no fault."""
+    devices = Devices(driver, lambda: settings)
+    devices.scan()
+    lent, missing = devices.lent(), sorted({f for d in devices.all() for f in d.files if not Path(f).exists()})
+    if driver.problem:
+        fix = "nvidia-smi   (after an update of the driver: restart the machine)"
+        return Check("devices", False, f"NVIDIA's driver cannot be used: {driver.problem}", fix)
+    if not devices.all():
+        return Check("devices", True, "no accelerator: tasks run on the CPU")
+    if missing:
+        fix = "nvidia-modprobe -c 0 -u" if "/dev/nvidia-uvm" in missing else "see the driver's own log"
+        return Check("devices", False, f"device files are missing: {', '.join(missing)}", fix)
+    idle = [word for word in settings.withheld_devices if not any(is_withheld(d, (word,)) for d in devices.all())]
+    if idle:
+        text = f"withheld_devices names what is not here: {', '.join(idle)}"
+        return Check("devices", False, text, "hansa node devices")
+    names = ", ".join(f"{device.name} ({device.memory_mib} MiB)" for device in lent.values()) or "none"
+    return Check("devices", True, f"{len(lent)} of {len(devices.all())} lent: {names}")
 
 
 def check_disk(place: NodeDir) -> Check:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from client_node.ports.devices import Driver
 from client_node.ports.state import Catalogue
 from client_node.services.agent_lock import running_agent
 from client_node.services.checks import (
@@ -11,6 +12,7 @@ from client_node.services.checks import (
     check_approvals,
     check_certificate,
     check_datasets,
+    check_devices,
     check_directory,
     check_disk,
     check_key,
@@ -22,20 +24,23 @@ from client_node.settings import NodeSettings
 from common.clock import Clock
 
 
-def examine(place: NodeDir, catalogue: Catalogue | None, settings: NodeSettings, clock: Clock) -> list[Check]:
+def examine(
+    place: NodeDir, catalogue: Catalogue | None, settings: NodeSettings, driver: Driver, clock: Clock
+) -> list[Check]:
     """Return every check that can be made.
 
     Args:
         place: The node's directory.
         catalogue: What is registered there; None if the directory does not exist yet.
         settings: The node's settings.
+        driver: Of this machine's accelerators.
         clock: To measure skew and validity with.
     """
     checks = [check_directory(place)]
     if checks[0].ok:
         checks += [check_key(place), check_certificate(place, clock.now())]
         checks += check_coordinator(place, clock)
-    checks += [check_sandbox(settings), check_disk(place)]
+    checks += [check_sandbox(settings), check_devices(driver, settings), check_disk(place)]
     if catalogue is not None:
         checks += [*check_datasets(catalogue), check_approvals(catalogue, settings)]
     if checks[0].ok:
