@@ -52,7 +52,7 @@ ABOUT: Mapping[str, About] = {
         head_starts_s={"low": -4 * 3600.0, "normal": 0.0, "high": 4 * 3600.0, "urgent": math.inf},
         half_life_s=None,
         promise="A class of priority is a head start in time: high goes before normal that came up to 4 h earlier.",
-        starvation_bound="A job is overtaken only by jobs submitted within the difference of the two head starts after it; "
+        starvation_bound="A job is overtaken only by jobs submitted within the difference of the head starts after it; "
         "an infinite head start (urgent) has no bound.",
     ),
     "fair": About(
@@ -61,8 +61,8 @@ ABOUT: Mapping[str, About] = {
         head_starts_s={},
         half_life_s=7 * DAY_S,
         promise="Tenants that always have work get shares in proportion to their weights, whatever their jobs' sizes.",
-        starvation_bound="A tenant waits until the others have used, by weight, as much as it has; use is forgotten by half "
-        "each half-life, and idle time is not saved up.",
+        starvation_bound="A tenant waits until the others have used, by weight, as much as it has; use is forgotten by "
+        "half each half-life, and idle time is not saved up.",
     ),
 }
 NAMES = tuple(ABOUT)

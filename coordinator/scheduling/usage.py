@@ -1,8 +1,8 @@
 """What a tenant has used at a site: charged at grant, settled at the end, forgotten by halves.
 
 Use is forward-decayed: instead of shrinking everybody's use as time goes by, what is added later counts more, by
-2^((now - origin) / half-life).  A common factor changes no order, so idle tenants are never touched.  The origin moves on
-by whole half-lives before numbers grow large, which is exact in binary.
+2^((now - origin) / half-life).  A common factor changes no order, so idle tenants are never touched.  The origin moves
+on by whole half-lives before numbers grow large, which is exact in binary.
 
 Source:
     Cormode et al. 2009, "Forward Decay"; the entry penalty of Kueue's KEP-4136 (charge at grant, settle at end).
@@ -11,9 +11,10 @@ Source:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from common.ids import TenantId
-from coordinator.scheduling.records import WHOLE, Lease, Need, Policy
+from coordinator.scheduling.records import WHOLE, Lease, Need, Policy, State
 
 Use = dict[tuple[TenantId, TenantId], float]  # (site, tenant) -> price x ms, in the units of the origin
 
@@ -23,10 +24,10 @@ GIB_OF_A_GPU = 64
 
 
 def price(need: Need) -> float:
-    """Return what one millisecond of ``need`` costs: its dominant part, where a GPU, 8 cores or 64 GiB are worth 1000.
+    """Return what one millisecond of ``need`` costs: its dominant part; a GPU, 8 cores or 64 GiB are worth 1000.
 
-    Fixed prices, not shares of what happens to be online, so that an hour costs the same by day and by night and a share
-    can be recomputed from the nodes' own logs.
+    Fixed prices, not shares of what happens to be online, so that an hour costs the same by day and by night and a
+    share can be recomputed from the nodes' own logs.
 
     Source:
         Ghodsi et al. 2011, "Dominant Resource Fairness"; the fixed prices are those of Slurm's MAX_TRES billing.
@@ -64,6 +65,15 @@ def rebased(
     halves = (now_ms - origin_ms) // half_life
     shrink = 2.0 ** -min(halves, 2000)
     return {pair: value * shrink for pair, value in use.items()}, origin_ms + halves * half_life
+
+
+def under(state: State, policy: Policy, now_ms: int) -> State:
+    """Return ``state`` with another policy: what was used counts as it does now, and is forgotten at the new pace."""
+    now = inflation(
+        state.policy, state.origin_ms, min(now_ms, state.origin_ms + REBASE * (state.policy.half_life_ms or 1))
+    )
+    use = {pair: value / now for pair, value in state.use.items()}
+    return replace(state, policy=policy, use=use, origin_ms=now_ms)
 
 
 def welcome(use: Use, site: TenantId, tenant: TenantId, weight: int, active: Iterable[tuple[TenantId, int]]) -> None:

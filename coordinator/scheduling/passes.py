@@ -1,0 +1,233 @@
+"""One pass over those who wait, in the order of their keys, and the decision that passes add up to.
+
+An ask that fits starts.  The first that does not gets a reservation, and whatever comes after it may take only what
+delays nobody (EASY backfill).  Passes are repeated until nothing more starts, so that a second decision is empty.
+Nothing is looked at twice in a pass: amounts only shrink and reservations only grow, so who did not fit does not later.
+
+Source:
+    Mu'alem and Feitelson 2001 (EASY backfilling); Liu et al. 2025, "Venn" (the scarcest nodes last).
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+
+import numpy as np
+
+from coordinator.scheduling.accounts import most
+from coordinator.scheduling.line import BORROWS, DEMOTED, INSIDE, Key, Queue
+from coordinator.scheduling.pick import leases, usable, within
+from coordinator.scheduling.reach import Reach
+from coordinator.scheduling.records import Ask, Decision, Expire, Lease, Start, Wait
+from coordinator.scheduling.reserve import Reservation, reserve
+from coordinator.scheduling.rooms import kept_rooms, limit_rooms
+from coordinator.scheduling.stock import Ints
+from coordinator.scheduling.world import World
+
+
+@dataclass(slots=True)
+class Started:
+    """An ask that starts, the key it had, and the leases it has so far."""
+
+    ask: Ask
+    key: Key
+    leases: list[Lease]
+
+
+def run(world: World, now_ms: int) -> tuple[Decision, ...]:
+    """Decide, and change ``world`` accordingly: what ran out has ended, what fits has started."""
+    expired = world.pool.run_out(now_ms)
+    for lease in expired:
+        world.drop(lease, lease.until_ms)
+    world.refresh(now_ms)
+    order = _order(world)
+    started: list[Started] = []
+    while True:
+        one = Pass(world, now_ms, order, started)
+        one.walk()
+        if not (one.again or one.top_up()):
+            break
+        world.refresh(now_ms)
+    starts = (Start(s.ask, tuple(s.leases)) for s in started)
+    return (*(Expire(lease) for lease in expired), *starts, *one.waits)
+
+
+def _order(world: World) -> Ints:
+    """Return each row's place when several would do: the least wanted by others, then the fullest, then the fastest."""
+    bits = max(17, len(world.pool.nodes).bit_length())
+    price = np.minimum(world.reaches.price, (1 << (47 - bits)) - 1)
+    milli = np.clip(world.pool.free.milli.sum(axis=1), 0, (1 << 16) - 1)
+    order: Ints = (price << (16 + bits)) + (milli << bits) + world.pool.rank()
+    return order
+
+
+class Pass:
+    """One walk over the queues, the smallest key first."""
+
+    def __init__(self, world: World, now_ms: int, order: Ints, started: list[Started]) -> None:
+        self.world, self.now_ms, self.order, self.started = world, now_ms, order, started
+        self.reserved: list[Reservation] = []
+        self.waits: list[Wait] = []
+        self.again = False  # whether another pass may start more
+        line, reaches = world.line, world.reaches
+        self._can = line.live & (reaches.count[line.reach] >= line.m)  # may fit
+        self._closed = ~line.live | (reaches.supply[line.reach] < line.m)  # neither starts nor keeps nodes
+        self._kept = np.zeros(len(reaches.count), np.int64)  # reservations in the way, by reach
+        self._heap: list[tuple[Key, int]] = []
+        self._blocked: tuple[Key, Queue] | None = None  # the first that does not fit, once it is known
+        self._blocked_known = False
+        self._sorted: dict[int, Ints] = {}  # rows of a reach that had room at first, the best first
+        self._moved = self._held_back = False
+
+    def walk(self) -> None:
+        """Start what fits, and keep nodes for the first that do not."""
+        for row in np.flatnonzero(self._can & ~self._closed).tolist():
+            self._push(self._queue(row))
+        while True:
+            blocked = self._first_blocked()
+            if blocked is not None and (not self._heap or blocked[0] < self._heap[0][0]):
+                self._block(*blocked)
+            elif self._heap:
+                self._try(*heapq.heappop(self._heap))
+            else:
+                break
+        self.again = self._moved and bool(self.reserved or self._held_back)
+
+    def top_up(self) -> bool:
+        """Give what started within its guarantee what it wants beyond it, up to n nodes; tell whether any was given."""
+        given = False
+        self._sorted.clear()  # a reach that was left may have given its number to another
+        for started in self.started:
+            ask = started.ask
+            if started.key[0] == INSIDE and len(started.leases) < ask.n:
+                reach = self.world.reaches.join(ask)
+                key = (BORROWS, self.world.accounts.share(ask.tenant, reach.sites), *started.key[2:])
+                mine = [self.world.pool.row[lease.node] for lease in started.leases]
+                more, _ = self._pick(ask, reach, key, ask.n - len(mine), mine)
+                self._give(more)
+                started.leases += more
+                given = given or bool(more)
+                self.world.reaches.leave(reach)
+        return given
+
+    # -- those that may fit
+
+    def _try(self, key: Key, row: int) -> None:
+        if not self._can[row]:
+            return  # an equal did not fit
+        queue = self._queue(row)
+        now = self.world.key(queue, DEMOTED if key[0] == DEMOTED else INSIDE)
+        if now != key:  # its tenant was served since
+            heapq.heappush(self._heap, (now, row))
+            return
+        ask, free = queue.head, 0
+        self.world.reaches.fit(queue.reach)  # brings the count up to date
+        if self.world.reaches.count[queue.reach.number] >= ask.m:
+            chosen, free = self._pick(ask, queue.reach, key, ask.n, [])
+            if len(chosen) >= ask.m:
+                self._start(queue, key, chosen)
+                return
+        if free >= ask.m and key[0] == INSIDE:
+            heapq.heappush(self._heap, ((DEMOTED, *key[1:]), row))
+            return
+        self._can[row] = self._blocked_known = False
+        if free < ask.m:  # and so its equals do not fit either
+            line = self.world.line
+            self._can &= ~((line.reach == queue.reach.number) & (line.m >= ask.m) & (line.bound_ms >= ask.bound_ms))
+
+    def _pick(self, ask: Ask, reach: Reach, key: Key, n: int, taken: list[int]) -> tuple[list[Lease], int]:
+        """Return up to ``n`` leases, and on how many nodes there is room whatever the tenant's quota."""
+        world, pool, end_ms = self.world, self.world.pool, self.now_ms + ask.bound_ms
+        fit = world.reaches.fit(reach)
+        rows = usable(pool, fit, self._in_order(reach), self.reserved, end_ms)
+        if taken:
+            rows = rows[~np.isin(rows, taken)]
+        guaranteed = world.accounts.guarantee_rooms(ask.tenant, reach.sites, ask.need)
+        if key[0] == INSIDE:
+            rooms, default = guaranteed, 0
+        else:
+            rooms, held_back = kept_rooms(world, ask, reach.sites, key, self.reserved, end_ms)
+            self._held_back, default = self._held_back or held_back, n
+        chosen = within(pool, rows, rooms, default, n)
+        if not chosen:
+            return [], len(rows)
+        return leases(pool, fit, ask, chosen, self.now_ms, self.reserved, guaranteed), len(rows)
+
+    def _start(self, queue: Queue, key: Key, chosen: list[Lease]) -> None:
+        ask = queue.head
+        self._give(chosen)
+        self.started.append(Started(ask, key, chosen))
+        self._moved = True
+        if self._blocked is not None and self._blocked[1].tenant == ask.tenant:
+            self._blocked_known = False
+        if self.world.forget(ask.id):
+            self._can[queue.row], self._closed[queue.row] = False, True
+        else:
+            self._push(queue)
+
+    def _give(self, chosen: list[Lease]) -> None:
+        pool = self.world.pool
+        for lease in chosen:
+            self.world.give(lease)
+            row = pool.row[lease.node]
+            for reservation in self.reserved:
+                if reservation.at_ms < lease.until_ms and row in reservation.place:
+                    columns, at = pool.columns[row], reservation.place[row]
+                    reservation.beyond.change(at, lease.need, lease.slices, columns, -1)
+
+    def _in_order(self, reach: Reach) -> Ints:
+        rows = self._sorted.get(reach.number)
+        if rows is None:
+            rows = reach.able[self.world.reaches.fit(reach).room[reach.able]]
+            rows = self._sorted[reach.number] = rows[np.argsort(self.order[rows])]
+        return rows
+
+    # -- those that do not
+
+    def _first_blocked(self) -> tuple[Key, Queue] | None:
+        while not self._blocked_known:
+            line = self.world.line
+            queue = line.first(~self._can & ~self._closed)
+            if queue is None:
+                self._blocked = None
+                break
+            key = self.world.key(queue, DEMOTED)
+            if (max(int(line.rank[queue.row]), DEMOTED), line.share[queue.row]) == key[:2]:
+                self._blocked = (key, queue)
+                break
+            line.rank[queue.row], line.share[queue.row] = key[:2]  # its tenant was served since
+        self._blocked_known = True
+        return self._blocked
+
+    def _block(self, key: Key, queue: Queue) -> None:
+        """Keep nodes for an ask that does not fit, if it is its turn and its tenant's limits admit it."""
+        world, ask, reach = self.world, queue.head, queue.reach
+        self._closed[queue.row] = True
+        self._blocked_known = False
+        if most(limit_rooms(world, ask, reach.sites), reach.sites) < ask.m:
+            return
+        rooms, held_back = kept_rooms(world, ask, reach.sites, key, self.reserved, self.now_ms + ask.bound_ms)
+        self._held_back = self._held_back or held_back
+        if most(rooms, reach.sites) < ask.m or self._kept[reach.number] >= world.policy.reservations:
+            return
+        rows = reach.able
+        for other in self.reserved:
+            rows = rows[~np.isin(rows, other.rows)]
+        mine = reserve(world.pool, world.reaches.fit(reach), rows, ask, self.now_ms, self.order, rooms)
+        if mine is None:
+            return
+        self.reserved.append(mine)
+        self.waits.append(Wait(ask.id, "reserved", f"{ask.m} nodes are kept for it", mine.at_ms))
+        self._kept[world.reaches.touching(mine.rows)] += 1
+        self._closed |= self._kept[world.line.reach] >= world.policy.reservations
+
+    def _queue(self, row: int) -> Queue:
+        queue = self.world.line.by_row[row]
+        assert queue is not None  # noqa: S101  (a row that is live has one)
+        return queue
+
+    def _push(self, queue: Queue) -> None:
+        line, row = self.world.line, queue.row
+        slack, submit_ms, ask_id, _ = queue.asks[0]
+        heapq.heappush(self._heap, ((int(line.rank[row]), float(line.share[row]), slack, submit_ms, ask_id), row))

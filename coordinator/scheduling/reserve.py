@@ -1,0 +1,133 @@
+"""Nodes kept for an ask that does not fit yet: when it starts at the latest, and what others may take of them."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.ids import TenantId
+from coordinator.scheduling.pool import NEVER_MS, Pool
+from coordinator.scheduling.reach import Fit
+from coordinator.scheduling.records import WHOLE, Ask, Need
+from coordinator.scheduling.stock import Ints, Stock, least
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reservation:
+    """Rows kept for an ask from a time on, and what is free there from then on beside it."""
+
+    ask: Ask
+    at_ms: int
+    rows: Ints
+    beyond: Stock
+    sites: Mapping[TenantId, int]  # tasks by site
+    place: Mapping[int, int]  # of a row among the rows
+
+    def both(self, pool: Pool) -> Stock:
+        """Return what is free on the rows now as well as then."""
+        return least(pool.free.at(self.rows), self.beyond)
+
+
+def reserve(
+    pool: Pool, fit: Fit, rows: Ints, ask: Ask, now_ms: int, order: Ints, rooms: Mapping[TenantId, int]
+) -> Reservation | None:
+    """Return the reservation of the m nodes in reach that are ready first, or None if fewer are left to keep.
+
+    A node is ready when enough of its leases have ended.  Leases end by contract, so the time is a promise.
+
+    Args:
+        pool: The nodes.
+        fit: Of the ask's need.
+        rows: That the ask can use and that are not kept for others.
+        ask: That does not fit now.
+        now_ms: The time.
+        order: Of rows that are ready at the same time, the smallest first.
+        rooms: Tasks that the tenant's limits admit, by site; a site that is not named is not bound.
+    """
+    chosen: list[tuple[int, int]] = []
+    sites: dict[TenantId, int] = {}
+    for at_ms, row in _ready(pool, fit, rows, now_ms, order, ask.m):
+        site = pool.site_names[pool.site[row]]
+        if sites.get(site, 0) < rooms.get(site, ask.m):
+            sites[site] = sites.get(site, 0) + 1
+            chosen.append((at_ms, row))
+            if len(chosen) == ask.m:
+                break
+    if len(chosen) < ask.m:
+        return None
+    at_ms = max(at for at, _ in chosen)
+    mine = np.array([row for _, row in chosen])
+    return Reservation(
+        ask,
+        at_ms,
+        mine,
+        _beyond(pool, ask.need, fit.kind, mine, at_ms),
+        sites,
+        {row: i for i, (_, row) in enumerate(chosen)},
+    )
+
+
+def _ready(pool: Pool, fit: Fit, rows: Ints, now_ms: int, order: Ints, m: int) -> Iterator[tuple[int, int]]:
+    """Yield when each row is ready and the row, the first first; the search goes no further than it is asked to."""
+    earliest = _lower_bound(pool, fit, rows, now_ms)
+    found: list[tuple[int, int, int]] = []  # time, order, row: worked out, but later than its bound
+    for bound_ms, place, row in _by_bound(earliest, order[rows], rows, m):
+        while found and found[0] < (bound_ms, place, row):
+            at_ms, _, first = heapq.heappop(found)
+            yield at_ms, first
+        heapq.heappush(found, (_ready_at(pool, fit, row, bound_ms, now_ms), place, row))
+    while found:
+        at_ms, _, first = heapq.heappop(found)
+        yield at_ms, first
+
+
+def _lower_bound(pool: Pool, fit: Fit, rows: Ints, now_ms: int) -> Ints:
+    """Return, for each row, a time before which it cannot be ready."""
+    bound = pool.first_end[rows]
+    if fit.need.milli >= WHOLE:  # the k-th of the devices to be wholly free
+        total = pool.total.at(rows)
+        usable = (total.kind == fit.kind) & (total.milli >= WHOLE) & (total.full_mib >= fit.need.mib)
+        count = fit.need.milli // WHOLE
+        ends = np.partition(np.where(usable, pool.device_end[rows], NEVER_MS), count - 1, axis=1)[:, count - 1]
+        bound = np.maximum(bound, ends)
+    return np.where(fit.room[rows], now_ms, bound)
+
+
+def _by_bound(bound: Ints, place: Ints, rows: Ints, m: int) -> Iterator[tuple[int, int, int]]:
+    """Yield bound, place and row in order, without sorting those that nobody comes to."""
+    few = m + 64
+    if len(rows) > 2 * few:
+        near = bound <= np.partition(bound, few)[few]
+        yield from _by_bound(bound[near], place[near], rows[near], len(rows))
+        bound, place, rows = bound[~near], place[~near], rows[~near]
+    for i in np.lexsort((place, bound)).tolist():
+        yield int(bound[i]), int(place[i]), int(rows[i])
+
+
+def _ready_at(pool: Pool, fit: Fit, row: int, bound_ms: int, now_ms: int) -> int:
+    if bound_ms == now_ms:
+        return now_ms
+    node = pool.nodes[row]
+    assert node is not None  # noqa: S101  (it is in somebody's reach)
+    stock, leases = pool.free.at(np.array([row])), pool.on(node.id)
+    for i, lease in enumerate(leases):
+        stock.change(0, lease.need, lease.slices, pool.columns[row], +1)
+        last = i + 1 == len(leases) or leases[i + 1].until_ms > lease.until_ms
+        if last and lease.until_ms >= bound_ms and stock.fits(fit.need, fit.kind)[0]:
+            return lease.until_ms
+    return NEVER_MS  # its report shrank under its leases
+
+
+def _beyond(pool: Pool, need: Need, kind: int, rows: Ints, at_ms: int) -> Stock:
+    """Return what is free on the rows at a time if nothing else starts, beside one task of ``need`` each."""
+    stock = pool.free.at(rows)
+    for i, row in enumerate(rows.tolist()):
+        node = pool.nodes[row]
+        for lease in pool.on(node.id) if node else ():
+            if lease.until_ms <= at_ms:
+                stock.change(i, lease.need, lease.slices, pool.columns[row], +1)
+    stock.take(need, *stock.choose(need, kind))
+    return stock
