@@ -16,7 +16,8 @@ from typing import Any, Self
 
 import httpx
 
-from common.client.http import Http
+from common.client.capacity import CapacityPlan
+from common.client.http import Http, Param
 from common.client.models import Models
 from common.client.quotas import Quotas
 from common.client.records import Ca, Whoami
@@ -73,6 +74,10 @@ class Client:
     def ca(self) -> Ca:
         """Return the coordinator's root certificate."""
         return self.http.call(Ca, "GET", "/ca")
+
+    def capacity(self, **question: Param) -> CapacityPlan:
+        """Return what the pool gives the real queue, and the GPUs a target needs; ``question`` is the query."""
+        return self.http.call(CapacityPlan, "GET", "/capacity", params=question)
 
     def health(self) -> dict[str, Any]:
         """Return the coordinator's readiness, dependency by dependency."""

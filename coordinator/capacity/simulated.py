@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from coordinator.capacity.sizing import QUANTILES, Demand
 
 CUSTOMERS = 200_000
+SEARCHED = 50_000  # with each number of servers that is tried
 _WARM = 0.1  # the share at the beginning that is not counted: the queue starts empty
 _BATCHES = 20
 Real = NDArray[np.float64]
@@ -84,10 +85,10 @@ def simulated_gpus_for(demand: Demand, wait_s: float, share: float, *, seed: int
 
     The same customers meet every number of servers, so more servers never make anyone wait longer.
     """
-    gaps, lengths = gaps_and_lengths(demand, CUSTOMERS, seed)
+    gaps, lengths = gaps_and_lengths(demand, SEARCHED, seed)
 
     def enough(servers: int) -> bool:
-        waits = waits_of(gaps, lengths, servers)[int(CUSTOMERS * _WARM) :]
+        waits = waits_of(gaps, lengths, servers)[int(SEARCHED * _WARM) :]
         return float(np.quantile(waits, share)) <= wait_s
 
     few = math.floor(demand.load)  # cannot keep up

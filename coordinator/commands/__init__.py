@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from coordinator.commands import policies, serve, simulate
+from coordinator.commands import capacity, policies, serve, simulate
 
 coordinator = typer.Typer(name="coordinator", help="The coordinator on this machine.", no_args_is_help=True)
 coordinator.callback()(lambda: None)  # keeps ``serve`` a command of its own, even while it is the only one
@@ -19,3 +19,4 @@ def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""
     app.add_typer(coordinator, name="coordinator")
     app.add_typer(schedule, name="schedule")
+    app.command()(capacity.capacity)

@@ -75,6 +75,7 @@ ROWS: dict[tuple[str, str], tuple[str, dict, dict[str, int]]] = {
     ("POST", f"{API}/federations/{{federation}}:leave"): (
         "/federations/hearts:leave", {}, only(200, "admin", "partner_admin", hidden_from={"stranger"}),
     ),
+    ("GET", f"{API}/capacity"): ("/capacity?gpus=2&arrivals_per_s=0.01&service_s=60", {}, only(200, "root")),
     ("GET", f"{API}/grants"): ("/grants", {}, LISTED),
     ("GET", f"{API}/grants/{{site}}/{{tenant}}"): ("/grants/north/south", {}, SEEN_IN_FEDERATION),
     ("PUT", f"{API}/grants/{{site}}/{{tenant}}"): (

@@ -87,7 +87,7 @@ def test_the_samples_have_the_variation_that_was_asked_for():
 
 
 def test_the_simulated_number_of_gpus_is_the_fewest_for_its_customers(monkeypatch):
-    monkeypatch.setattr(sim, "CUSTOMERS", 20_000)
+    monkeypatch.setattr(sim, "SEARCHED", 20_000)
     demand = Demand(8.0, 1.0, gang=2, cs2=0.5)
     gpus = sim.simulated_gpus_for(demand, 0.2, 0.95, seed=3)
     gaps, lengths = sim.gaps_and_lengths(demand, 20_000, 3)

@@ -136,6 +136,9 @@ READING = [
 ]
 
 TENANCY = [
+    yes(ROOT, "capacity::read", SYSTEM, "platform-admin-reads-records"),
+    no(ADMIN, "capacity::read", SYSTEM),
+    no(AUDITOR, "capacity::read", SYSTEM),
     yes(ROOT, "tenant::create", SYSTEM, "platform-admin-creates-tenants"),
     no(ADMIN, "tenant::create", SYSTEM),
     yes(ADMIN, "token::create", NORTH, "tenant-admin-issues-tokens", role="scientist"),
