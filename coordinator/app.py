@@ -12,7 +12,7 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -28,6 +28,7 @@ from coordinator.adapters.blobs import make_blobs
 from coordinator.adapters.host import free_port, listen, locked, ports_before
 from coordinator.adapters.sql import SqlStore, make_store
 from coordinator.api.app import create_app
+from coordinator.api.rest import Rest
 from coordinator.api.services import CaInfo, Services
 from coordinator.api.settings import ApiSettings
 from coordinator.ports.blobs import BlobStore
@@ -36,18 +37,24 @@ from coordinator.rpc.hub import Hub
 from coordinator.rpc.limits import LinkLimits
 from coordinator.rpc.server import LinkServer, ServerTls
 from coordinator.rpc.spool import Spool
+from coordinator.services.allowances import Allowances
 from coordinator.services.around import Around
+from coordinator.services.booked import BookedBlobs
 from coordinator.services.collect import Collector
 from coordinator.services.deploy import Deployments
 from coordinator.services.desk import JobDesk
 from coordinator.services.enrol import Enrolment, EnrolSettings
+from coordinator.services.estimates import Estimates
 from coordinator.services.export import SandboxSettings
 from coordinator.services.federations import Federations
 from coordinator.services.feed import JobFeed
+from coordinator.services.grants import Grants
 from coordinator.services.identity import Identity
-from coordinator.services.leases import Leases
 from coordinator.services.nodes import Presence
+from coordinator.services.places import Places
 from coordinator.services.publish import Publisher
+from coordinator.services.schedule import Schedule
+from coordinator.services.schedule_journal import ScheduleJournal
 from coordinator.services.submit import Submissions
 from coordinator.settings import CoordinatorSettings
 from policies.engine import Policies
@@ -55,24 +62,6 @@ from policies.engine import Policies
 _log = structlog.get_logger()
 Said = Callable[[str, Path, bool], None]
 _GRACE_S = 1  # for open requests when we stop; streams resume elsewhere
-
-
-class _Rest(uvicorn.Server):
-    """Uvicorn on our loop; signals are ours, and it says when it is up."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.up = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Begin to serve."""
-        await super().startup(sockets)
-        self.up.set()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave them alone."""
-        yield
 
 
 class Coordinator:
@@ -118,9 +107,9 @@ class Coordinator:
         before = ports_before(settings.dir / "coordinator.json")
         rest_socket = listen(settings.host, settings.port or before.get("port", 0))
         link_port = settings.link_port or before.get("link_port", 0) or free_port(settings.host)
-        blobs, hub, limits = self._blobs(), Hub(), self._limits()
+        hub, limits = Hub(), self._limits()
         spool = Spool(settings.dir / "spool", limits)
-        around = self._around(keys, store, blobs, hub, spool)
+        around = self._around(keys, store, hub, spool)
         desk = JobDesk(around)
         enrolment, policies = self._enrolment(keys, store, hub, link_port), Policies.load()
         tls = ServerTls(keys.tls_key, keys.tls_certificate, keys.ca.pem)
@@ -140,7 +129,7 @@ class Coordinator:
 
     async def _until_stopped(
         self,
-        rest: _Rest,
+        rest: Rest,
         rest_socket: socket.socket,
         desk: JobDesk,
         ready: asyncio.Event | None,
@@ -179,8 +168,14 @@ class Coordinator:
     def _limits(self) -> LinkLimits:
         return LinkLimits(update_bytes=self.settings.update_bytes, spool_bytes=self.settings.spool_bytes)
 
-    def _around(self, keys: Keyring, store: SqlStore, blobs: BlobStore, hub: Hub, spool: Spool) -> Around:
+    def _around(self, keys: Keyring, store: SqlStore, hub: Hub, spool: Spool) -> Around:
         jobs, clock = self.settings.jobs, self.clock
+        allowed, raw = self.settings.allowance, self._blobs()
+        places = Places(allowed.running_jobs)
+        allowances = Allowances(store, clock, allowed, places.taken)
+        blobs = BookedBlobs(raw, store, allowances.check_stored)
+        allowances.on_change(places.allow)
+        allowances.on_change(blobs.allow)
         feed = JobFeed(store, clock, jobs.log_every_s)
         presence = Presence(store, clock)
         sandbox = SandboxSettings(jobs.sandbox, jobs.environments, jobs.jobs_dir, jobs.limits)
@@ -191,10 +186,13 @@ class Coordinator:
             clock=clock,
             feed=feed,
             presence=presence,
-            leases=Leases(clock, presence.slots),
-            collector=Collector(blobs, jobs),
+            schedule=Schedule(clock, self.settings.schedule_policy, ScheduleJournal(store)),
+            estimates=Estimates(),
+            collector=Collector(raw, jobs),
             publisher=Publisher(store, blobs, keys.signing, sandbox, clock, feed.written),
             deployments=Deployments(store, blobs, hub, clock),
+            allowances=allowances,
+            places=places,
             settings=jobs,
             release=spool.release,
         )
@@ -210,12 +208,17 @@ class Coordinator:
         self, keys: Keyring, around: Around, desk: JobDesk, enrolment: Enrolment, policies: Policies
     ) -> Services:
         environments = around.settings.environments
-        submissions = Submissions(around.store, around.blobs, desk, self.clock, around.presence, environments)
+        allowances = around.allowances
+        submissions = Submissions(
+            around.store, around.blobs, desk, self.clock, around.presence, allowances, environments
+        )
         return Services(
             identity=Identity(around.store, self.clock),
             federations=Federations(around.store, self.clock),
             enrolment=enrolment,
             submissions=submissions,
+            grants=Grants(around.store, self.clock, held=around.schedule.held, changed=around.schedule.granted),
+            allowances=allowances,
             desk=desk,
             feed=around.feed,
             publisher=around.publisher,
@@ -229,9 +232,9 @@ class Coordinator:
             jobs_dir=around.settings.jobs_dir,
         )
 
-    def _rest(self, services: Services) -> _Rest:
+    def _rest(self, services: Services) -> Rest:
         folder = self.settings.dir / "tls"
-        return _Rest(
+        return Rest(
             uvicorn.Config(
                 create_app(services, ApiSettings(release=release())),
                 loop="none",

@@ -16,6 +16,10 @@ from typing import Any
 from common.errors import BadInput
 from common.sandbox import Limits, SandboxMode
 from common.units import GIB, MIB, Bytes, Seconds
+from coordinator.domain.quotas import Allowance
+from coordinator.domain.tenancy import PLATFORM
+from coordinator.scheduling.policies import named
+from coordinator.scheduling.records import Policy
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,35 @@ class CoordinatorSettings:
     grace_s: Seconds = Seconds(300.0)
     update_bytes: Bytes = Bytes(8 * GIB)
     spool_bytes: Bytes = Bytes(64 * GIB)
+    tenant_running_jobs: int = 8  # of a tenant to whom the platform admin gave nothing else (hansa quota set)
+    tenant_queued_jobs: int = 100
+    tenant_stored_bytes: Bytes = Bytes(100 * GIB)
+    schedule: str = "fair"  # who goes first: "fcfs" | "sjf" | "priority" | "fair"
+    # Numbers of the policy's own: -1, and no head start at all.
+    schedule_k: float = -1.0  # what remaining work weighs against waiting
+    half_life_s: Seconds = Seconds(-1.0)  # after which a use counts half; inf = never forgotten
+    head_starts: Mapping[str, str] = field(default_factory=dict)  # class of priority -> seconds; inf = strictly first
+    reservations: int = 1  # rounds that nodes may be kept for at one time
     log_level: str = "info"
+
+    @property
+    def schedule_policy(self) -> Policy:
+        """Return the scheduler's policy.
+
+        Raises:
+            BadInput: there is none of that name, or a number is out of range.
+        """
+        try:
+            head_starts = {name: float(text) for name, text in self.head_starts.items()}
+        except ValueError as error:
+            raise BadInput(f"a head start is a number of seconds: {error}") from error
+        policy = named(
+            self.schedule,
+            k=self.schedule_k if self.schedule_k >= 0 else None,
+            half_life_s=self.half_life_s if self.half_life_s >= 0 else None,
+            head_starts=head_starts or None,
+        )
+        return replace(policy, reservations=self.reservations)
 
     @property
     def jobs(self) -> JobSettings:
@@ -75,6 +107,11 @@ class CoordinatorSettings:
             grace_s=self.grace_s,
             update_bytes=self.update_bytes,
         )
+
+    @property
+    def allowance(self) -> Allowance:
+        """Return what a tenant may use at the coordinator if nothing else was said."""
+        return Allowance(PLATFORM, self.tenant_running_jobs, self.tenant_queued_jobs, self.tenant_stored_bytes)
 
     @property
     def database_url(self) -> str:

@@ -3,7 +3,8 @@
 Fed with events and times, never asks for either.  The verdict depends on the set of events, not on their order:
 
 1. every slot final, or ``target`` sound updates in: close, if the minimum is reached;
-2. the deadline passed, or those still missing have been away longer than the grace: close, if the minimum is reached;
+2. the deadline or the cut-off passed, or those still missing have been away longer than the grace: close, if the
+   minimum is reached;
 3. below the minimum after the deadline: a visible wait of ``wait_s``, then abandon;
 4. every slot final below the minimum: abandon at once, for nothing can change any more.
 
@@ -13,6 +14,7 @@ app reads the errors, as under Flower.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -20,7 +22,10 @@ from common.ids import NodeId
 from coordinator.rounds.slots import FINAL, OPEN, SlotEvent, SlotState, advance
 
 # Failures that say nothing of the app or its data: the same task may well succeed.
-ACCIDENTS = frozenset({"app_crashed", "app_killed", "node_error", "lease_expired"})
+ACCIDENTS = frozenset({
+    "app_crashed", "app_killed", "node_error", "lease_expired", "gpu_lost",
+    "no_device", "device_full",  # the node's own books of its devices differ from ours just now
+})  # fmt: skip
 MAX_ATTEMPTS = 3
 
 
@@ -34,6 +39,7 @@ class Terms:
     wait_s: float  # seconds below the minimum after the deadline
     grace_s: float  # seconds a node may be away while all others are done
     errors_are_replies: bool = False
+    cutoff: float = math.inf  # when stragglers are not waited for any longer, if the minimum is reached
 
 
 @dataclass(frozen=True)
@@ -149,9 +155,10 @@ class ExchangeRound:
         return Abandon(self._shortage(len(self.included()), [], {}))
 
     def _patience(self, gone: list[Slot], waiting: list[Slot], away: Mapping[NodeId, tuple[float, str]]) -> float:
+        last = min(self.terms.deadline, self.terms.cutoff)
         if len(gone) < len(waiting):
-            return self.terms.deadline
-        return min(self.terms.deadline, max(away[s.node][0] for s in gone) + self.terms.grace_s)
+            return last
+        return min(last, max(away[s.node][0] for s in gone) + self.terms.grace_s)
 
     def _shortage(self, count: int, waiting: list[Slot], away: Mapping[NodeId, tuple[float, str]]) -> str:
         lost = [s for s in self.slots.values() if s.state in FINAL and s.state is not SlotState.INCLUDED]

@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.clock import Clock
-from coordinator.ports.blobs import BlobStore
 from coordinator.ports.link import NodeLink
 from coordinator.ports.store import Store
+from coordinator.services.allowances import Allowances
+from coordinator.services.booked import BookedBlobs
 from coordinator.services.collect import Collector
 from coordinator.services.deploy import Deployments
+from coordinator.services.estimates import Estimates
 from coordinator.services.feed import JobFeed
-from coordinator.services.leases import Leases
 from coordinator.services.nodes import Presence
+from coordinator.services.places import Places
 from coordinator.services.publish import Publisher
+from coordinator.services.schedule import Schedule
 from coordinator.settings import JobSettings
 
 
@@ -24,14 +27,17 @@ class Around:
     """The services and ports of every job of this coordinator."""
 
     store: Store
-    blobs: BlobStore
+    blobs: BookedBlobs
     link: NodeLink
     clock: Clock
     feed: JobFeed
     presence: Presence
-    leases: Leases
+    schedule: Schedule
+    estimates: Estimates
     collector: Collector
     publisher: Publisher
     deployments: Deployments
+    allowances: Allowances
+    places: Places
     settings: JobSettings
     release: Callable[[Path], None]  # gives a spooled file back; blocks

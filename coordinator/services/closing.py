@@ -18,12 +18,14 @@ from coordinator.aggregation.fold import mean_metrics
 from coordinator.aggregation.verify import Metric, Sound, Tensor, agree, reference_tensors
 from coordinator.domain.exchanges import Exchange, Included, Reply
 from coordinator.domain.jobs import Job
-from coordinator.rounds.exchange import Close
+from coordinator.rounds.exchange import Close, Slot
 from coordinator.rounds.slots import SlotState
+from coordinator.services import offers
 from coordinator.services.around import Around
 from coordinator.services.collect import Kept
-from coordinator.services.exchange import LiveExchange, Taken
+from coordinator.services.exchange import LiveExchange
 from coordinator.services.objects import HeldObject
+from coordinator.services.updates import Taken
 
 # Flower's codes of a reply that is an error (flwr/common/constant.py); 2 = the app raised.
 _FLOWER = {"missing_imports": 1, "component_not_found": 1, "app_raised": 2, "late": 4, "denied": 6, "node_error": 5}
@@ -61,11 +63,7 @@ async def close(around: Around, job: Job, live: LiveExchange, verdict: Close, op
         _drop_odd_ones(live, verdict)
         closed = await single_replies(around, job, live, row, [i.slot for i in live.call.instructions])
     failpoint("exchange_folded_before_commit")
-    dropped = tuple(
-        (s.node, s.reason or str(s.state), s.message or _open_words(s.state))
-        for s in live.round.slots.values()
-        if s.state is not SlotState.INCLUDED
-    )
+    dropped = tuple(_dropped(live, s) for s in live.round.slots.values() if s.state is not SlotState.INCLUDED)
     row = replace(closed.row, dropped=dropped, closed_at=around.clock.now())
     return Closed(row, closed.kept, closed.metrics)
 
@@ -89,6 +87,14 @@ async def single_replies(around: Around, job: Job, live: LiveExchange, row: Exch
             os.close(done.fd)
         raise
     return Closed(replace(row, replies=tuple(replies)), tuple(kept))
+
+
+def end_exchange(around: Around, job: Job, live: LiveExchange) -> None:
+    """Tell the nodes of a journalled exchange that they need not keep their updates any longer."""
+    live.end("closed")
+    event = offers.exchange_closed(job.id, live.seq)
+    for node in {i.node for i in live.call.instructions}:
+        around.link.send(node, event)
 
 
 async def release(around: Around, live: LiveExchange) -> None:
@@ -152,6 +158,12 @@ def _reference(held: Sequence[HeldObject]) -> tuple[Tensor, ...]:
 def _error(seq: int, slot: int, node: NodeId, reason: str, message: str) -> Reply:
     text = f"{reason}: {message}" if message else reason
     return Reply(slot, node, None, error_code=_FLOWER.get(reason, _CRASHED), error=text[:1000], push_seq=seq)
+
+
+def _dropped(live: LiveExchange, slot: Slot) -> tuple[NodeId, str, str]:
+    if live.asking.spare(slot.slot):
+        return slot.node, "not_scheduled", "the round started without it: it was busy, or more than were needed"
+    return slot.node, slot.reason or str(slot.state), slot.message or _open_words(slot.state)
 
 
 def _open_words(state: SlotState) -> str:

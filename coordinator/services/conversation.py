@@ -19,7 +19,7 @@ from common.units import MIB
 from coordinator.domain.exchanges import Exchange, ExchangeKind
 from coordinator.domain.jobs import Job
 from coordinator.rounds.exchange import Abandon, Close, Wait
-from coordinator.services import answers, closing, offers, telling
+from coordinator.services import answers, closing, telling
 from coordinator.services.around import Around
 from coordinator.services.calls import (
     LEAST,
@@ -35,6 +35,7 @@ from coordinator.services.exchange import LiveExchange
 from coordinator.services.journal import Journal
 from coordinator.services.objects import HeldObject, check_room, close_all, hold
 from coordinator.services.pushes import Pushes
+from coordinator.services.room import Room
 
 T = TypeVar("T")
 _MAX_TOLD = 500_000  # frames of progress and values in them, in one life of an app
@@ -56,6 +57,7 @@ class JobInRun(Protocol):
     live: dict[int, LiveExchange]
     pushes: Pushes
     single_replies: bool  # whether the federation lets apps see replies one by one
+    room: Room
 
     @property
     def ready(self) -> set[NodeId]: ...
@@ -64,6 +66,7 @@ class JobInRun(Protocol):
     async def commit(self, row: Exchange | None) -> None: ...
     async def checkpoint(self, call: Call, held: Sequence[HeldObject]) -> None: ...
     def closed(self, live: LiveExchange) -> None: ...
+    def go_live(self, seq: int) -> None: ...
 
 
 class Conversation:
@@ -136,6 +139,8 @@ class Conversation:
                 call = replace(call, least=LEAST)
             self._check_room(call, held)
             row = self._run.journal.recorded(call)
+            if row is None and self._run.room.full:
+                await self._while_it_lives(self._run.room.wait())
             if call.kind is ExchangeKind.PUSH:
                 owned = await self._push(call, held, row)
             elif row is not None:
@@ -170,6 +175,7 @@ class Conversation:
         run, seq = self._run, self._run.journal.seq
         live = run.live.get(seq)
         if live is None:
+            run.go_live(seq)
             live = LiveExchange(self._around, run.job, seq, call, held, run.ready, run.waits)
             run.live[seq] = live
             telling.started(self._around, run.job, call, self._shown_round(call))
@@ -289,11 +295,3 @@ class Conversation:
             found = {f"train.{k}": v for k, v in train.items()} | {f"evaluate.{k}": v for k, v in evaluate.items()}
         known = {**run.job.metrics, **found}
         run.changed(replace(run.job, metrics=dict(islice(known.items(), MAX_METRICS))))
-
-
-def end_exchange(around: Around, job: Job, live: LiveExchange) -> None:
-    """Tell the nodes of a journalled exchange that they need not keep their updates any longer."""
-    live.end("closed")
-    event = offers.exchange_closed(job.id, live.seq)
-    for node in {i.node for i in live.call.instructions}:
-        around.link.send(node, event)

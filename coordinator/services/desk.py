@@ -15,19 +15,19 @@ from common.ids import Digest, JobId, NodeId, TaskId, TenantId
 from common.wire import hansa_node_pb2 as pb
 from coordinator.domain.denials import Denial
 from coordinator.domain.exchanges import Exchange
-from coordinator.domain.jobs import FINAL, Job, JobState
+from coordinator.domain.jobs import FINAL, UNFINISHED, Job, JobState
 from coordinator.domain.nodes import NodeReport
 from coordinator.ports.link import Awaited, Offered, SpooledUpdate
 from coordinator.rounds.slots import SlotState
 from coordinator.services.around import Around
 from coordinator.services.exchange import LiveExchange
+from coordinator.services.machines import machine_of
 from coordinator.services.nodelogs import NodeLogs
 from coordinator.services.resting import Resting
 from coordinator.services.runner import JobRun
 from coordinator.services.sidetasks import SideTasks
 
 _log = structlog.get_logger()
-_UNFINISHED = frozenset(JobState) - FINAL
 _PAGE = 1000
 
 
@@ -47,16 +47,20 @@ class JobDesk:
 
     async def start(self) -> None:
         """Take up every unfinished job where it was left."""
+        await self._around.allowances.start()
         jobs: list[Job] = []
         while True:
             after = (jobs[-1].created_at, str(jobs[-1].id)) if jobs else None
             page = await self._around.store.read(
-                lambda tx, cursor=after: list(tx.jobs.list(states=_UNFINISHED, after=cursor, limit=_PAGE))  # type: ignore[misc]
+                lambda tx, cursor=after: list(tx.jobs.list(states=UNFINISHED, after=cursor, limit=_PAGE))  # type: ignore[misc]
             )
             jobs += page
             if len(page) < _PAGE:
                 break
-        for job in reversed(jobs):  # who came first asks first
+        grants = await self._around.store.read(lambda tx: list(tx.quotas.grants()))
+        await self._around.schedule.start([job.id for job in jobs], grants)
+        # Who had begun keeps its running place; of the others, who came first asks first.
+        for job in sorted(jobs, key=lambda j: (j.state is JobState.QUEUED, j.created_at, j.id)):
             await self._run(job)
 
     async def admit(self, job: Job) -> None:
@@ -87,13 +91,13 @@ class JobDesk:
     async def close(self) -> None:
         """Stop every run where it is; the jobs go on when a coordinator starts here again."""
         self._closed = True
+        await self._around.schedule.close()  # first: leases are not given back, they go on after us
         self._resting.close()
         tasks = [task for _, task in self._runs.values()]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._side.wait()
-        self._around.leases.close()
         await self._around.feed.close()
         self._around.collector.close()
 
@@ -132,6 +136,7 @@ class JobDesk:
     ) -> list[JobId]:
         """A node said hello; return the jobs that still need what it keeps."""
         await self._around.presence.came(node, report)
+        self._lends(node, report)
         concerned = [run for run, _ in self._runs.values() if run.nodes.concerned(node)]
         for run in concerned:
             run.nodes.connected(node)
@@ -143,16 +148,21 @@ class JobDesk:
     async def node_reported(self, node: NodeId, report: NodeReport) -> None:
         """A node said something new of itself."""
         await self._around.presence.reported(node, report)
+        self._lends(node, report)
         for run, _ in list(self._runs.values()):
             run.nodes.reported(node)
-        self._around.leases.settle()
 
     async def node_disconnected(self, node: NodeId) -> None:
         """A node's stream ended."""
+        self._around.schedule.leave(node)
         await self._around.presence.left(node)
         for run, _ in list(self._runs.values()):
             run.nodes.gone(node)
-        self._around.leases.settle()
+
+    def _lends(self, node: NodeId, report: NodeReport) -> None:
+        site = self._around.presence.tenant(node)
+        if site is not None and self._around.presence.here(node):
+            self._around.schedule.come(machine_of(node, site, report))
 
     async def node_prepared(self, node: NodeId, job: JobId, denials: tuple[tuple[str, str], ...]) -> None:
         """A node answered whether a job may run there."""

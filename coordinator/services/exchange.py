@@ -7,36 +7,30 @@ the same tasks are offered again under the same ids.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 
 from common.errors import IllegalTransition
 from common.failpoints import failpoint
 from common.ids import NodeId, TaskId, task_id
 from common.wire import hansa_node_pb2 as pb
-from coordinator.aggregation.verify import Fault, Shape, Sound
+from coordinator.aggregation.verify import Fault
 from coordinator.domain.exchanges import ExchangeKind
 from coordinator.domain.jobs import Job, RosterEntry
 from coordinator.ports.link import SpooledUpdate
-from coordinator.rounds.exchange import Abandon, Close, ExchangeRound, Slot, Terms, Wait, new_round
+from coordinator.rounds.exchange import ACCIDENTS, Abandon, Close, ExchangeRound, Slot, Terms, Wait, new_round
 from coordinator.rounds.slots import OPEN, SlotEvent, SlotState
-from coordinator.scheduling.slots import Ask, Lease
+from coordinator.scheduling.records import Lease
 from coordinator.services import offers
 from coordinator.services.around import Around
+from coordinator.services.asking import Asking
 from coordinator.services.calls import Call
-from coordinator.services.collect import Want
 from coordinator.services.objects import HeldObject
+from coordinator.services.updates import Taken, Updates
 
 _QUIET_S = 1.0  # seconds an exchange may take before anybody is told whom it waits for
 _State = pb.TaskStatus.State
-
-
-@dataclass(frozen=True)
-class Taken:
-    """An update that is here and sound."""
-
-    update: SpooledUpdate
-    sound: Sound | None  # None: not to be folded
 
 
 class LiveExchange:
@@ -62,34 +56,34 @@ class LiveExchange:
         ready: set[NodeId],
         on_wait: Callable[[Wait], None],
     ) -> None:
-        self._around, self._job, self.seq, self.call, self.held = around, job, seq, call, held
-        self._ready, self._on_wait = ready, on_wait
+        self._around, self.job, self.seq, self.call, self.held = around, job, seq, call, held
+        self.ready, self._on_wait = ready, on_wait
         self.roster: Mapping[NodeId, RosterEntry] = {entry.node: entry for entry in job.roster}
         self.opened_at = around.clock.monotonic()
         self.round: ExchangeRound = new_round(
             self._terms(), [(i.slot, i.node, self.roster[i.node].name) for i in call.instructions]
         )
-        self.taken: dict[int, Taken] = {}
-        self._inspecting: set[int] = set()
-        self._shapes: dict[Shape, int] = {}
+        self.asking = Asking(around.schedule, around.estimates, self)
+        self._updates = Updates(around.collector, job.spec, call, self.round)
         self.changed = asyncio.Event()  # set whenever something happens here; pushes share one
         self.over = False
 
     def open(self) -> None:
-        """Ask for a slot of each node that is there."""
+        """Ask for the round's nodes."""
         failpoint("exchange_opened")
-        for instruction in self.call.instructions:
-            self._want(instruction.slot)
-        self._around.leases.settle()
+        self.asking.open()
 
     async def run(self) -> Close | Abandon:
         """Wait until the exchange closes or must be abandoned."""
         told = ""
         while True:
             now = self._around.clock.monotonic()
+            self._hold_time()
             verdict = self.round.verdict(now, self._around.presence.away(self.roster))
             if not isinstance(verdict, Wait):
                 return verdict
+            if self.asking.queued:
+                verdict = replace(verdict, sentence=self.asking.words, stalled=False)
             pause = verdict.until - now
             if verdict.sentence != told:
                 quiet = self.opened_at + _QUIET_S - now
@@ -113,17 +107,14 @@ class LiveExchange:
 
     def node_ready(self, node: NodeId) -> None:
         """Offer the node what it has not answered; it may have forgotten or kept it."""
-        for slot in self._slots_of(node):
-            self._around.leases.release(self._task(slot))
-            self._want(slot)
-        self._around.leases.settle()
+        self.asking.node_ready(node)
         self.changed.set()
 
     def node_gone(self, node: NodeId) -> None:
         """Take the node's open tasks back; they are offered again when it returns."""
         for slot in self._slots_of(node):
-            self._around.leases.release(self._task(slot))
             self.round.apply(slot, SlotEvent.WITHDRAW)
+        self.asking.node_gone(node)
         self.changed.set()
 
     def node_denied(self, node: NodeId, words: str) -> None:
@@ -140,39 +131,36 @@ class LiveExchange:
                 self.round.apply(slot, SlotEvent.ACCEPT)
                 return None
             case _State.READY:
-                self.round.apply(slot, SlotEvent.READY)
+                self._done(slot)
                 return None
             case _State.FAILED:
                 return self._failed(slot, status.reason or "node_error", status.message)
             case _State.DENIED:
-                words = "; ".join(f"{d.code}: {d.message}" for d in status.denials) or status.message
-                return self._ended(slot, SlotEvent.DENY, "denied", words)
+                return self._denied(slot, status)
             case _:
                 return None
 
+    @property
+    def taken(self) -> Mapping[int, Taken]:
+        """Return the updates that are here and sound."""
+        return self._updates.taken
+
     def wants(self, slot: int) -> bool:
         """Say whether an update for this slot would still count."""
-        return not self.over and self.round.slots[slot].state in OPEN and slot not in self._inspecting
+        return not self.over and self.round.slots[slot].state in OPEN and slot not in self._updates.under_way
 
     async def take(self, slot: int, update: SpooledUpdate) -> tuple[bool, Fault | None]:
         """Verify a spooled update and count it: (whether it counts, why it was dropped)."""
         if not self.wants(slot):
-            known = self.taken.get(slot)
-            return known is not None and known.update.digest == update.digest, None
-        self._inspecting.add(slot)
-        try:
-            found = await self._around.collector.inspect(update.path, update.size, self._asked())
-            failpoint("update_verified")
-        finally:
-            self._inspecting.discard(slot)
+            return self._updates.has(slot, update), None
+        found = await self._updates.inspect(slot, update)
         if self.over or self.round.slots[slot].state not in OPEN:
             return False, None
         if isinstance(found, Fault):
             self._ended(slot, SlotEvent.DROP, found.code, found.message)
             return False, found
-        self.taken[slot] = Taken(update, found)
         self._ended(slot, SlotEvent.TAKE, "", "")
-        self._count(found)
+        self._updates.keep(slot, update, found)
         return True, None
 
     def end(self, reason: str) -> None:
@@ -180,19 +168,19 @@ class LiveExchange:
         if self.over:
             return
         self.over = True
+        self.asking.close(reason)
         for slot, state in list(self.round.slots.items()):
-            self._around.leases.release(self._task(slot))
             if state.state in OPEN:
                 self.round.apply(slot, SlotEvent.CLOSE, "late", reason)
                 if state.state is not SlotState.PENDING:
                     self._around.link.send(state.node, offers.task_cancel(self._task(slot), reason))
         for held in self.held:
             held.close()
-        self._around.leases.settle()
         self.changed.set()
 
     def overdue(self) -> None:
         """Count what is still open after the deadline as late."""
+        self._hold_time()
         if self._around.clock.monotonic() < self.round.terms.deadline:
             return
         for slot, state in list(self.round.slots.items()):
@@ -206,72 +194,89 @@ class LiveExchange:
         self.round.apply(slot, SlotEvent.DROP, fault.code, fault.message)
 
     def _terms(self) -> Terms:
-        spec, now = self._job.spec, self._around.clock.monotonic()
+        spec, now = self.job.spec, self._around.clock.monotonic()
         return Terms(
             minimum=max(spec.cohort.minimum, self.call.least),
             target=spec.cohort.target if self.call.kind is ExchangeKind.EXCHANGE else 0,
-            deadline=now + min(spec.deadline_s, self.call.timeout_s),
+            deadline=now + self._time_s(),
             wait_s=spec.wait_s,
             grace_s=self._around.settings.grace_s,
             errors_are_replies=self.call.by_hand,
         )
 
-    def _asked(self) -> Want:
-        kind = self.call.message_type
-        return Want(
-            judged=self.call.alike,
-            arrays=kind == "train",
-            finite=kind in {"train", "evaluate"},
-            max_weight=self._job.spec.max_weight,
-        )
-
-    def _count(self, sound: Sound | None) -> None:
-        """Keep the number of updates that would be folded together; one shape for all is the rule."""
-        if sound is None or not self.call.fold:
-            return
-        self._shapes[sound.shape] = self._shapes.get(sound.shape, 0) + 1
-        self.round.agreeing = max(self._shapes.values()) if len(self._shapes) > 1 else None
-
     def _slots_of(self, node: NodeId) -> list[int]:
         return [i.slot for i in self.call.instructions if i.node == node and self.round.slots[i.slot].state in OPEN]
 
     def _task(self, slot: int) -> TaskId:
-        return task_id(self._job.id, self.seq, slot)
+        return task_id(self.job.id, self.seq, slot)
 
-    def _want(self, slot: int) -> None:
-        node = self.round.slots[slot].node
-        if node not in self._ready:
-            return
-        ask = Ask(self._task(slot), self._job.id, node, self.opened_at, slot, self._lease_s())
-        self._around.leases.ask(ask, lambda lease: self._offer(slot, lease), lambda _: self._expired(slot))
+    def begun(self, cutoff_s: float | None) -> None:
+        """The round has its nodes: its time begins."""
+        now = self._around.clock.monotonic()
+        cutoff = math.inf if cutoff_s is None else now + cutoff_s
+        self.round.terms = replace(self.round.terms, deadline=now + self._time_s(), cutoff=cutoff)
+        self.changed.set()
 
-    def _lease_s(self) -> float:
+    def _hold_time(self) -> None:
+        """A round that waits for its nodes in the queue loses no time by it."""
+        if self.asking.queued:
+            deadline = self._around.clock.monotonic() + self._time_s()
+            self.round.terms = replace(self.round.terms, deadline=deadline)
+
+    def _time_s(self) -> float:
+        return min(self.job.spec.deadline_s, self.call.timeout_s)
+
+    def left_s(self) -> float:
         now, terms = self._around.clock.monotonic(), self.round.terms
         left = terms.deadline - now
         return left if left > 1.0 else max(terms.deadline + terms.wait_s - now, 1.0)
 
-    def _offer(self, slot: int, lease: Lease) -> None:
+    def offer(self, slot: int, lease: Lease) -> None:
         instruction = self.call.instructions[slot]
         entry = self.roster[instruction.node]
+        left_s = (lease.until_ms - self._around.schedule.now_ms) / 1000
         event = offers.task_offer(
-            self._job, self.seq, instruction, entry, fold=self.call.fold, lease_s=lease.until - lease.start
+            self.job, self.seq, instruction, entry, fold=self.call.fold, lease=lease, lease_s=left_s
         )
         if self._around.link.send(instruction.node, event):
             self.round.apply(slot, SlotEvent.OFFER)
             failpoint("task_offered")
 
-    def _expired(self, slot: int) -> None:
-        if self.round.slots[slot].state in OPEN:
-            task = self._task(slot)
-            self._around.link.send(self.round.slots[slot].node, offers.task_cancel(task, "lease_expired"))
-            self._failed(slot, "lease_expired", "the task took longer than its lease")
+    def _done(self, slot: int) -> None:
+        """The node's work is over, its update on its way: the lease has served."""
+        lease = self.asking.lease(slot)
+        if lease is not None and self.round.slots[slot].state is not SlotState.READY:
+            took_s = (self._around.schedule.now_ms - lease.start_ms) / 1000
+            self._around.estimates.observe(self.job, self.call.message_type, lease.node, took_s)
+            self._around.estimates.outcome(lease.node, completed=True)
+        self.round.apply(slot, SlotEvent.READY)
+        self.asking.over(slot, "done")
+
+    def lost(self, slot: int, reason: str) -> None:
+        """A lease ended before its task did."""
+        node = self.round.slots[slot].node
+        if node not in self.ready:
+            return  # it asks again when it is back
+        self._around.link.send(node, offers.task_cancel(self._task(slot), reason))
+        if reason == "lease_expired":
+            self._failed(slot, reason, "the task took longer than its lease")
+        else:
+            self.round.apply(slot, SlotEvent.WITHDRAW)
+            self.asking.retry(slot)
+
+    def _denied(self, slot: int, status: pb.TaskStatus) -> Slot | None:
+        words = "; ".join(f"{d.code}: {d.message}" for d in status.denials) or status.message
+        if status.reason in ACCIDENTS:
+            return self._failed(slot, status.reason, words)
+        return self._ended(slot, SlotEvent.DENY, "denied", words)
 
     def _failed(self, slot: int, reason: str, message: str) -> Slot:
-        self._around.leases.release(self._task(slot))
+        self._around.estimates.outcome(self.round.slots[slot].node, completed=False)
         after = self.round.fail(slot, reason[:80], message[:1000])
         if after.state is SlotState.PENDING:
-            self._want(slot)
-        self._around.leases.settle()
+            self.asking.retry(slot)
+        else:
+            self.asking.over(slot, "failed")
         self.changed.set()
         return after
 
@@ -280,7 +285,6 @@ class LiveExchange:
             after = self.round.apply(slot, event, reason, message[:1000])
         except IllegalTransition:
             return None
-        self._around.leases.release(self._task(slot))
-        self._around.leases.settle()
+        self.asking.over(slot, event.value)
         self.changed.set()
         return after

@@ -9,6 +9,8 @@ from common.wire import hansa_node_pb2 as pb
 from coordinator.domain.exchanges import Instruction
 from coordinator.domain.jobs import Job, RosterEntry
 from coordinator.domain.tenancy import Federation
+from coordinator.scheduling.records import Lease
+from coordinator.scheduling.replay import lease_id
 
 
 def prepare(job: Job, bundle_size: int) -> pb.CoordinatorEvent:
@@ -35,9 +37,9 @@ def may_see_single_replies(job: Job, federation: Federation) -> bool:
 
 
 def task_offer(
-    job: Job, seq: int, instruction: Instruction, entry: RosterEntry, *, fold: bool, lease_s: float
+    job: Job, seq: int, instruction: Instruction, entry: RosterEntry, *, fold: bool, lease: Lease, lease_s: float
 ) -> pb.CoordinatorEvent:
-    """Return the offer of one task."""
+    """Return the offer of one task under ``lease``, of which ``lease_s`` seconds are left."""
     task = task_id(job.id, seq, instruction.slot)
     return pb.CoordinatorEvent(
         task=pb.TaskOffer(
@@ -58,6 +60,11 @@ def task_offer(
             max_weight=job.spec.max_weight,
             fold=fold,
             ttl_s=instruction.ttl_s,
+            lease=lease_id(lease),
+            tenant=lease.tenant,
+            slices=[pb.Slice(device=part.device, milli=part.milli, mib=part.mib) for part in lease.slices],
+            cpu_milli=lease.need.cpu_milli,
+            ram_mib=lease.need.ram_mib,
         )
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import structlog
 
@@ -24,12 +25,13 @@ from coordinator.rounds.exchange import Wait
 from coordinator.services import closing, ending, offers
 from coordinator.services.around import Around
 from coordinator.services.calls import Call
-from coordinator.services.conversation import Conversation, Finished, end_exchange
+from coordinator.services.conversation import Conversation, Finished
 from coordinator.services.exchange import LiveExchange
 from coordinator.services.jobnodes import JobNodes
 from coordinator.services.journal import Journal
 from coordinator.services.objects import HeldObject
 from coordinator.services.pushes import Pushes
+from coordinator.services.room import Room
 from coordinator.services.roster import Assembly, federation_nodes
 from coordinator.services.sidetasks import SideTasks
 
@@ -53,8 +55,9 @@ class JobRun:
         self.nodes = JobNodes(around, lambda: self.job, self.live)
         self.pushes = Pushes(around, job.id, self.closed)
         self.single_replies = False
+        self.room = Room(around, lambda: self.job, partial(self.stands, stalled=True))
         self.cancelled_by = ""
-        self._ending = False
+        self._ending = self._went_live = False
         self._side = SideTasks()
 
     async def run(self) -> None:
@@ -62,6 +65,8 @@ class JobRun:
         structlog.contextvars.bind_contextvars(job=self.job.id, tenant=self.job.tenant)
         finished: Finished | None = None
         try:
+            await self.around.places.take(self.job, self.stands)
+            self.job = replace(self.job, note="")
             await self._prepare()
             finished = await self._train()
             await self._publish(finished)
@@ -85,6 +90,7 @@ class JobRun:
             _log.exception("job_broke")
             await self._end(JobEvent.FAILED, "internal_error", f"{type(error).__name__}: {error}")
         finally:
+            self.around.places.give(self.job)
             await self._let_go(finished)
 
     # -- what the conversation asks of its job
@@ -96,12 +102,15 @@ class JobRun:
 
     def waits(self, verdict: Wait) -> None:
         """An exchange takes longer: say whom it waits for."""
-        stalled = verdict.stalled and self.job.state is JobState.RUNNING
-        if stalled:
-            self._note_state(JobEvent.STALLED, verdict.sentence)
+        self.stands(verdict.sentence, stalled=verdict.stalled)
+
+    def stands(self, sentence: str, *, stalled: bool = False) -> None:
+        """Say why the job goes on later; ``stalled``: people should act."""
+        if stalled and self.job.state is JobState.RUNNING:
+            self._note_state(JobEvent.STALLED, sentence)
         else:
-            self.job = replace(self.job, note=verdict.sentence)
-        self.around.feed.note(self.job.id, "job_waiting", sentence=verdict.sentence, stalled=verdict.stalled)
+            self.job = replace(self.job, note=sentence[:2000])
+        self.around.feed.note(self.job.id, "job_waiting", sentence=sentence, stalled=stalled)
         self._side.start(self.commit(None))
 
     def changed(self, job: Job) -> None:
@@ -117,12 +126,14 @@ class JobRun:
                 self.job = replace(self.job, note="")
         job = self.job
 
-        def work(tx: Tx) -> None:
+        def work(tx: Tx) -> bool:
             tx.jobs.put(job)
-            if row is not None:
-                tx.jobs.put_exchange(row)
+            if row is None:
+                return False
+            tx.jobs.put_exchange(row)
+            return self.room.book(tx, row)
 
-        await self.around.feed.commit(job.id, work)
+        self.room.full |= bool(await self.around.feed.commit(job.id, work))
 
     async def checkpoint(self, call: Call, held: Sequence[HeldObject]) -> None:
         """Publish the model of the round before, which this round's broadcast carries, if one is due."""
@@ -138,9 +149,16 @@ class JobRun:
 
     def closed(self, live: LiveExchange) -> None:
         """An exchange is over and journalled."""
-        end_exchange(self.around, self.job, live)
+        closing.end_exchange(self.around, self.job, live)
         self.live.pop(live.seq, None)
         self._side.start(closing.release(self.around, live))
+
+    def go_live(self, seq: int) -> None:
+        """The app is past what is recorded: leases of exchanges that are closed go back."""
+        if not self._went_live:
+            self._went_live = True
+            still = {f"{self.job.id}/{number}" for number in (*self.live, seq)}
+            self.around.schedule.release(self.job.id, "closed", keep=still)
 
     def is_past(self, seq: int) -> bool:
         """Say whether the exchange of that number is closed and journalled."""
@@ -158,9 +176,8 @@ class JobRun:
         job = self.job
         federation, _ = await self.around.store.read(lambda tx: federation_nodes(tx, job))
         app = await self.around.store.read(lambda tx: tx.apps.get(job.app, job.tenant))
-        size = app[2] if app is not None else 0
         self.single_replies = offers.may_see_single_replies(job, federation)
-        self.nodes.question = offers.prepare(job, size)
+        self.nodes.question = offers.prepare(job, app[2] if app is not None else 0)
         self.nodes.members = federation.accepted
         await ending.unpack_app(self.around, job)
 
@@ -187,10 +204,9 @@ class JobRun:
         self.nodes.assembly = assembly
         roster = await assembly.gather()
         self.nodes.assembly = None
-        self.job = replace(self.job, roster=roster, started_at=self.around.clock.now(), note="")
-        self.job = replace(self.job, state=advance(self.job.state, JobEvent.STARTED))
-        names = [entry.name for entry in roster]
-        self.around.feed.note(self.job.id, "roster_fixed", nodes=names, count=len(names))
+        state, now = advance(self.job.state, JobEvent.STARTED), self.around.clock.now()
+        self.job = replace(self.job, roster=roster, started_at=now, note="", state=state)
+        self.around.feed.note(self.job.id, "roster_fixed", nodes=[n.name for n in roster], count=len(roster))
         await self.commit(None)
         failpoint("roster_fixed")
 
@@ -242,9 +258,8 @@ class JobRun:
         if finished.result is None:
             self.around.feed.note(self.job.id, "no_model", message="the app ended without arrays to publish")
             return
-        version = await ending.publish(
-            self.around, self.job, self.job.round, finished.result, self.journal.last_included or len(self.job.roster)
-        )
+        result, included = finished.result, self.journal.last_included or len(self.job.roster)
+        version = await self.room.until(lambda: ending.publish(self.around, self.job, self.job.round, result, included))
         try:
             await self.around.deployments.after_publish(self.job, version)
         except PlatformError as error:  # the version is there; bringing it to nodes can be asked for again
@@ -255,6 +270,8 @@ class JobRun:
             return
         self._ending = True
         self.nodes.assembly = None
+        for live in self.live.values():
+            live.end("job_ended")  # before the log says so: nothing comes after its last line
         self.job = replace(
             self.job,
             state=advance(self.job.state, event),
@@ -278,5 +295,6 @@ class JobRun:
             live.end("job_ended")
             self._side.start(closing.release(self.around, live))
         self.live.clear()
+        self.around.schedule.release(self.job.id, "job_ended")
         await self._side.wait()
         structlog.contextvars.unbind_contextvars("job", "tenant")

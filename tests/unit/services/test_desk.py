@@ -2,6 +2,7 @@
 
 import asyncio
 from types import SimpleNamespace
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -56,8 +57,12 @@ async def store(tmp_path):
 @pytest.fixture
 async def desk(store, tmp_path):
     nothing = SimpleNamespace(close=lambda: None, settle=lambda: None, send=lambda *_: None)
+    schedule = SimpleNamespace(start=AsyncMock(), close=AsyncMock(), release=lambda *_, **__: None)
+    places = SimpleNamespace(take=AsyncMock(), give=lambda _: None)
+    blobs = SimpleNamespace(delete_all=AsyncMock())
     around = SimpleNamespace(
-        store=store, feed=JobFeed(store, ManualClock(), every_s=60), clock=ManualClock(), leases=nothing,
+        places=places, blobs=blobs, schedule=schedule,
+        store=store, feed=JobFeed(store, ManualClock(), every_s=60), clock=ManualClock(),
         collector=nothing, link=nothing, settings=SimpleNamespace(jobs_dir=tmp_path, again_s=0.01),
     )  # fmt: skip
     made = JobDesk(around)

@@ -1,0 +1,297 @@
+"""The scheduler, live: real events go into the planner, what it decides is told to those who asked.
+
+Asks and ends of one turn of the loop are decided together.  Everything is journalled in the order in which the planner
+saw it, so that a restart finds the same leases and an auditor can make every decision again.
+
+Times are milliseconds since 1970 that never go back: the wall clock at the start, then the monotonic one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from common.clock import Clock
+from common.ids import JobId, NodeId, TenantId
+from coordinator.domain.quotas import Amount, Grant
+from coordinator.scheduling.events import (
+    Asked,
+    Came,
+    Ended,
+    Event,
+    Expired,
+    Given,
+    Left,
+    Revoked,
+    Started,
+    Taken,
+    Withdrawn,
+)
+from coordinator.scheduling.planner import Planner
+from coordinator.scheduling.records import Ask, Decision, Expire, Lease, Node, Policy, Revoke, Start, State
+from coordinator.services.machines import total
+from coordinator.services.schedule_journal import ScheduleJournal
+
+_log = structlog.get_logger()
+AWAY_S = 60.0  # a node may be away before its leases are given to others
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who asked, and what it wants to be told."""
+
+    on_start: Callable[[tuple[Lease, ...]], None]
+    on_lost: Callable[[Lease, str], None]  # a lease is over although it was not given back: why
+
+
+class Schedule:
+    """Every ask and lease of this coordinator.
+
+    Args:
+        clock: Time.
+        policy: Who goes first.
+        journal: Where everything is written down.
+        away_s: How long a node may be away before its leases end.
+    """
+
+    def __init__(self, clock: Clock, policy: Policy, journal: ScheduleJournal, away_s: float = AWAY_S) -> None:
+        self._clock, self.policy, self._journal, self._away_s = clock, policy, journal, away_s
+        self._wall, self._begun = round(clock.now() * 1000), clock.monotonic()
+        self._planner = Planner(policy)
+        self._holders: dict[str, Holder] = {}
+        self._waiting: dict[str, Ask] = {}
+        self._leases: dict[str, dict[NodeId, Lease]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._away: dict[NodeId, asyncio.TimerHandle] = {}
+        self._soon: asyncio.Handle | None = None
+        self._settling = self._closed = False
+        self._turn = 0
+
+    async def start(self, jobs: Iterable[JobId], grants: Iterable[Grant]) -> None:
+        """Go on where the journal ends: the same leases, the same use.
+
+        Args:
+            jobs: The unfinished ones; leases of others end now.
+            grants: As the sites' owners have set them.
+        """
+        state, self._turn, at_ms = await self._journal.load(self.policy, self.now_ms)
+        self._wall += max(0, at_ms - self.now_ms)
+        self._planner = Planner.of(state)
+        self._journal.begin(self.state)
+        for grant in grants:
+            self.give(grant)
+        known = set(jobs)
+        for lease in state.leases:
+            self._leases.setdefault(lease.ask, {})[lease.node] = lease
+        for lease in state.leases:
+            if lease.job not in known:
+                self.end(lease.ask, lease.node, "job_ended")
+        for node in {lease.node for lease in state.leases}:
+            self._wait_for(node)
+        self._look_again()
+
+    @property
+    def now_ms(self) -> int:
+        """Return the scheduler's time."""
+        return self._wall + round((self._clock.monotonic() - self._begun) * 1000)
+
+    def state(self) -> State:
+        """Return everything that decisions depend on."""
+        return self._planner.state()
+
+    # ---- those who ask
+
+    def ask(self, ask: Ask, holder: Holder) -> None:
+        """Want leases; the same id again takes the place of what it asked before."""
+        if self._closed or self._waiting.get(ask.id) == ask:
+            return
+        if ask.id in self._waiting:
+            self._planner.withdraw(ask.id)
+        self._planner.add(ask)
+        self._waiting[ask.id], self._holders[ask.id] = ask, holder
+        self._note(Asked(ask))
+        self._look_again()
+
+    def withdraw(self, ask: str) -> None:
+        """An ask that still waits is not wanted any more."""
+        if not self._closed and self._waiting.pop(ask, None) is not None:
+            self._planner.withdraw(ask)
+            self._note(Withdrawn(ask))
+            self._forget(ask)
+            self._look_again()
+
+    def end(self, ask: str, node: NodeId, reason: str) -> None:
+        """Give a lease back; nothing happens if it is not held."""
+        if not self._closed and self._leases.get(ask, {}).pop(node, None) is not None:
+            now = self.now_ms  # one reading: what was used is counted the same when it is made again
+            self._planner.end(ask, node, now)
+            self._journal.note(Ended(ask, node, reason), now, 0)
+            self._forget(ask)
+            self._look_again()
+
+    def adopt(self, ask: str, holder: Holder) -> Mapping[NodeId, Lease]:
+        """Take over the leases that an ask has held since before a restart."""
+        held = dict(self._leases.get(ask, {}))
+        if held:
+            self._holders[ask] = holder
+        return held
+
+    def lease(self, ask: str, node: NodeId) -> Lease | None:
+        """Return the lease if it is held."""
+        return self._leases.get(ask, {}).get(node)
+
+    def waits(self, ask: str) -> bool:
+        """Say whether the ask has not been granted yet."""
+        return ask in self._waiting
+
+    def release(self, job: JobId, reason: str, *, keep: Collection[str] = ()) -> None:
+        """Give back what a job holds and asks for, save for the exchanges ``keep``."""
+
+        def over(ask: str) -> bool:
+            return ask not in keep and ask.rpartition("/")[0] not in keep
+
+        for ask in [a.id for a in self._waiting.values() if a.job == job and over(a.id)]:
+            self.withdraw(ask)
+        for lease in self.leases():
+            if lease.job == job and over(lease.ask):
+                self.end(lease.ask, lease.node, reason)
+
+    # ---- nodes and grants
+
+    def come(self, node: Node) -> None:
+        """A node is there, or lends something else than before."""
+        timer = self._away.pop(node.id, None)
+        if timer is not None:
+            timer.cancel()
+        if not self._closed:
+            self._planner.put_node(node)
+            self._note(Came(node))
+            self._look_again()
+
+    def leave(self, node: NodeId) -> None:
+        """A node is gone; its leases wait for it a while."""
+        if self._closed or node in self._away:
+            return
+        self._planner.remove_node(node)
+        self._note(Left(node))
+        self._wait_for(node)
+        self._look_again()
+
+    def give(self, grant: Grant) -> None:
+        """A site's owner set a grant."""
+        if not self._closed:
+            self._planner.put_grant(grant)
+            self._note(Given(grant))
+            self._look_again()
+
+    def granted(self, site: TenantId, tenant: TenantId, grant: Grant | None) -> None:
+        """A site's owner set a grant, or took it away."""
+        if grant is not None:
+            self.give(grant)
+        elif not self._closed:
+            self._planner.remove_grant(site, tenant)
+            self._note(Taken(site, tenant))
+            self._look_again()
+
+    def held(self, site: TenantId, tenant: TenantId) -> Amount:
+        """Return what a tenant holds at a site now."""
+        return total(lease.need for lease in self.leases() if (lease.site, lease.tenant) == (site, tenant))
+
+    def leases(self) -> list[Lease]:
+        """Return every lease that is held."""
+        return [lease for held in self._leases.values() for lease in held.values()]
+
+    # ---- deciding
+
+    def settle(self) -> None:
+        """Decide now and tell; whoever is told may ask and give back at once."""
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
+        if self._settling or self._closed:
+            return
+        self._settling = True
+        try:
+            self._decide()
+        finally:
+            self._settling = False
+        self._watch()
+
+    async def close(self) -> None:
+        """Stop where it is: leases stay as they are, for the next coordinator."""
+        self._closed = True
+        for timer in (self._timer, self._soon, *self._away.values()):
+            if timer is not None:
+                timer.cancel()
+        await self._journal.close()
+
+    def _decide(self) -> None:
+        now = self.now_ms
+        acts = [d for d in self._planner.decide(now) if isinstance(d, (Start, Expire, Revoke))]
+        if not acts:
+            return
+        self._turn += 1
+        told: list[Callable[[], None]] = [self._act(decision, now) for decision in acts]
+        for tell in told:  # after all are booked: who is told may look at the others
+            tell()
+
+    def _act(self, decision: Decision, now: int) -> Callable[[], None]:
+        """Book one decision; return what tells its holder."""
+        match decision:
+            case Start(ask, leases):
+                self._journal.note(Started(ask.id, leases), now, self._turn)
+                del self._waiting[ask.id]
+                self._leases.setdefault(ask.id, {}).update({lease.node: lease for lease in leases})
+                return lambda holder=self._holders[ask.id]: holder.on_start(leases)  # type: ignore[misc]
+            case Expire(lease):
+                self._journal.note(Expired(lease.ask, lease.node), now, self._turn)
+                return self._lost(lease, "lease_expired")
+            case Revoke(lease, reason):
+                self._journal.note(Revoked(lease.ask, lease.node, reason), now, self._turn)
+                return self._lost(lease, "lease_revoked")
+            case _:
+                raise TypeError(f"a wait is no act: {decision!r}")
+
+    def _lost(self, lease: Lease, reason: str) -> Callable[[], None]:
+        self._leases[lease.ask].pop(lease.node)
+        holder = self._holders.get(lease.ask)
+        self._forget(lease.ask)
+        return (lambda: holder.on_lost(lease, reason)) if holder is not None else lambda: None
+
+    def _wait_for(self, node: NodeId) -> None:
+        self._away[node] = asyncio.get_running_loop().call_later(self._away_s, self._forfeit, node)
+
+    def _forfeit(self, node: NodeId) -> None:
+        """A node stays away: what it holds goes back."""
+        del self._away[node]
+        for lease in [held[node] for held in self._leases.values() if node in held]:
+            holder = self._holders.get(lease.ask)
+            self.end(lease.ask, node, "node_away")
+            if holder is not None:
+                holder.on_lost(lease, "node_away")
+
+    def _forget(self, ask: str) -> None:
+        if not self._leases.get(ask):
+            self._leases.pop(ask, None)
+            if ask not in self._waiting:
+                self._holders.pop(ask, None)
+
+    def _note(self, event: Event) -> None:
+        self._journal.note(event, self.now_ms, 0)
+
+    def _look_again(self) -> None:
+        if self._soon is None and not self._closed:
+            self._soon = asyncio.get_running_loop().call_soon(self.settle)
+
+    def _watch(self) -> None:
+        """Come back when the next lease runs out; one timer is enough."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        first = self._planner.next_event_ms()
+        if first is not None and not self._closed:
+            delay = max((first - self.now_ms) / 1000, 0.01)
+            self._timer = asyncio.get_running_loop().call_later(delay, self.settle)

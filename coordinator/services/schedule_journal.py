@@ -1,0 +1,168 @@
+"""The scheduler's journal, written behind its back: many rows in one transaction, a snapshot now and then.
+
+Nobody waits for a row: a coordinator that is killed loses what it decided in the last moment, and the jobs, which go on
+from their own journals, ask for it again.  While the store is away rows are kept, up to a limit; beyond it a snapshot
+takes their place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from common.errors import LeaseLost, PlatformError
+from coordinator.ports.store import Store, Tx
+from coordinator.scheduling.events import Began, Entry, Event, Snapshot
+from coordinator.scheduling.records import Policy, State
+from coordinator.scheduling.replay import Fold, taken_over
+
+_log = structlog.get_logger()
+EVERY_S = 0.05
+SNAPSHOT_EVERY = 2000  # entries
+KEEP = 100_000  # entries behind the newest
+_MOST = 20_000  # entries that wait for the store
+_AGAIN_S = 1.0
+_PAGE = 2000
+
+
+class ScheduleJournal:
+    """Rows of one coordinator's scheduler.
+
+    Args:
+        store: Where they are kept.
+        every_s: How long a row may wait for company.
+        snapshot_every: Entries between two snapshots.
+        keep: Entries that are kept for auditors.
+    """
+
+    def __init__(
+        self, store: Store, every_s: float = EVERY_S, snapshot_every: int = SNAPSHOT_EVERY, keep: int = KEEP
+    ) -> None:
+        self._store, self._every_s, self._snapshot_every, self._keep = store, every_s, snapshot_every, keep
+        self._seq = self._at_ms = 0
+        self._waiting: list[Entry] = []
+        self._snapshot_at = 0
+        self._state: Callable[[], State] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._writing: asyncio.Task[None] | None = None
+        self._lost = False
+
+    async def load(self, policy: Policy, now_ms: int) -> tuple[State, int, int]:
+        """Return the state that the journal leads to under ``policy``, its last turn and its last time."""
+        base, fold = await self._store.read(lambda tx: _fold(tx, None))
+        self._seq, self._at_ms = fold.seq, fold.at_ms
+        self._snapshot_at = base.seq if base is not None else 0
+        if fold.parted is not None:
+            _log.warning("schedule_decided_otherwise", row=fold.parted)  # by another release
+        now_ms = max(now_ms, fold.at_ms)
+        state = taken_over(fold.state(), policy, now_ms)
+        self.note(Began(policy), now_ms, 0)
+        return state, fold.turn, now_ms
+
+    def begin(self, state: Callable[[], State]) -> None:
+        """Write from now on; ``state`` returns what the rows so far lead to."""
+        self._state = state
+
+    def note(self, event: Event, at_ms: int, turn: int) -> None:
+        """Add a row; it is written a moment later."""
+        self._seq += 1
+        self._at_ms = at_ms
+        self._waiting.append(Entry(self._seq, at_ms, turn, event))
+        self._plan(self._every_s)
+
+    async def flush(self) -> None:
+        """Write what is there."""
+        if self._writing is not None:
+            await asyncio.wait({self._writing})
+        if self._waiting:
+            await self._write()
+
+    async def close(self) -> None:
+        """Write what is left."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._snapshot_at = -self._snapshot_every  # with a snapshot: another release may decide otherwise
+        try:
+            await self.flush()
+        except PlatformError as error:
+            _log.warning("schedule_not_written", code=error.code, detail=error.detail)
+
+    async def state_before(self, entry: Entry) -> Fold:
+        """Return what the journal leads to just before ``entry``.
+
+        Raises:
+            NotFound: it is too long ago.
+        """
+        return (await self._store.read(lambda tx: _fold(tx, entry.seq)))[1]
+
+    def _plan(self, delay_s: float) -> None:
+        if self._timer is None and self._writing is None and not self._lost:
+            self._timer = asyncio.get_running_loop().call_later(delay_s, self._start)
+
+    def _start(self) -> None:
+        self._timer = None
+        self._writing = asyncio.get_running_loop().create_task(self._try())
+
+    async def _try(self) -> None:
+        delay_s = self._every_s
+        try:
+            await self._write()
+        except LeaseLost:
+            self._lost = True  # another coordinator writes now
+        except PlatformError as error:
+            _log.warning("schedule_not_written", code=error.code, detail=error.detail)
+            delay_s = _AGAIN_S
+        finally:
+            self._writing = None
+        if self._waiting:
+            self._plan(delay_s)
+
+    async def _write(self) -> None:
+        rows, self._waiting = self._waiting, []
+        snapshot = self._due()
+
+        def work(tx: Tx) -> None:
+            if not _all_there(tx, rows):  # a commit in doubt may have succeeded
+                tx.schedule.append(rows)
+            if snapshot is not None:
+                tx.schedule.put_snapshot(snapshot)
+                tx.schedule.prune(snapshot.seq - self._keep)
+
+        try:
+            await self._store.write(work)
+        except BaseException:
+            self._keep_for_later(rows)
+            raise
+        if snapshot is not None:
+            self._snapshot_at = snapshot.seq
+
+    def _due(self) -> Snapshot | None:
+        if self._state is None or self._seq - self._snapshot_at < self._snapshot_every:
+            return None
+        return Snapshot(self._seq, self._at_ms, self._state())
+
+    def _keep_for_later(self, rows: list[Entry]) -> None:
+        self._waiting = rows + self._waiting
+        if len(self._waiting) > _MOST:
+            self._waiting = self._waiting[-1:]
+            self._snapshot_at = -self._snapshot_every
+
+
+def _all_there(tx: Tx, rows: list[Entry]) -> bool:
+    last = tx.schedule.last()
+    return bool(rows) and last is not None and last.seq >= rows[-1].seq
+
+
+def _fold(tx: Tx, before: int | None) -> tuple[Snapshot | None, Fold]:
+    """Fold the journal from the newest snapshot it can start from, up to and without row ``before``."""
+    base = tx.schedule.snapshot(None if before is None else before - 1)
+    fold = Fold(base)
+    while True:
+        page = tx.schedule.entries(fold.seq, _PAGE)
+        if before is not None:
+            page = [entry for entry in page if entry.seq < before]
+        fold.feed(page)
+        if len(page) < _PAGE:
+            return base, fold
