@@ -55,6 +55,7 @@ class Asked:
     """A round wants nodes; the same id again takes the place of what it asked before."""
 
     ask: Ask
+    back: bool = False  # its tenant had been away
 
 
 @dataclass(frozen=True, slots=True)

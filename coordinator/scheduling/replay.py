@@ -21,11 +21,9 @@ _EMPTY = State(Policy("fcfs"), ())
 
 def taken_over(state: State, policy: Policy, now_ms: int) -> State:
     """Return what a new coordinator starts with: the leases and the use, under its own policy."""
-    use, origin_ms = dict(state.use), state.origin_ms
-    if policy.half_life_ms != state.policy.half_life_ms:  # what was used counts in other units now
-        now_weighs = usage.inflation(state.policy, origin_ms, now_ms)
-        use, origin_ms = {pair: value / now_weighs for pair, value in use.items()}, now_ms
-    return State(policy, (), leases=state.leases, use=use, origin_ms=origin_ms)
+    if policy.half_life_ms != state.policy.half_life_ms:
+        state = usage.under(state, policy, now_ms)
+    return State(policy, (), leases=state.leases, use=dict(state.use), origin_ms=state.origin_ms)
 
 
 def decided(decisions: Iterable[Decision]) -> tuple[e.Decided, ...]:
@@ -102,9 +100,8 @@ class Fold:
                 planner.put_grant(grant)
             case e.Taken(site, tenant):
                 planner.remove_grant(site, tenant)
-            case e.Asked(ask):
-                planner.withdraw(ask.id)
-                planner.add(ask)
+            case e.Asked(ask, back):
+                planner.add(ask, back=back)
             case e.Withdrawn(ask_id):
                 planner.withdraw(ask_id)
             case e.Ended(ask_id, node_id):

@@ -69,6 +69,7 @@ class Schedule:
         self._soon: asyncio.Handle | None = None
         self._settling = self._closed = False
         self._turn = 0
+        self._seen: dict[TenantId, int] = {}  # when a tenant last asked or gave back
 
     async def start(self, jobs: Iterable[JobId], grants: Iterable[Grant]) -> None:
         """Go on where the journal ends: the same leases, the same use.
@@ -84,6 +85,7 @@ class Schedule:
         for grant in grants:
             self.give(grant)
         known = set(jobs)
+        self._seen = {tenant: self.now_ms for _, tenant in state.use}  # a restart of ours is no absence of theirs
         for lease in state.leases:
             self._leases.setdefault(lease.ask, {})[lease.node] = lease
         for lease in state.leases:
@@ -108,11 +110,10 @@ class Schedule:
         """Want leases; the same id again takes the place of what it asked before."""
         if self._closed or self._waiting.get(ask.id) == ask:
             return
-        if ask.id in self._waiting:
-            self._planner.withdraw(ask.id)
-        self._planner.add(ask)
+        back = self._was_away(ask.tenant)
+        self._planner.add(ask, back=back)
         self._waiting[ask.id], self._holders[ask.id] = ask, holder
-        self._note(Asked(ask))
+        self._note(Asked(ask, back))
         self._look_again()
 
     def withdraw(self, ask: str) -> None:
@@ -125,10 +126,12 @@ class Schedule:
 
     def end(self, ask: str, node: NodeId, reason: str) -> None:
         """Give a lease back; nothing happens if it is not held."""
-        if not self._closed and self._leases.get(ask, {}).pop(node, None) is not None:
+        lease = None if self._closed else self._leases.get(ask, {}).pop(node, None)
+        if lease is not None:
             now = self.now_ms  # one reading: what was used is counted the same when it is made again
             self._planner.end(ask, node, now)
             self._journal.note(Ended(ask, node, reason), now, 0)
+            self._seen[lease.tenant] = now
             self._forget(ask)
             self._look_again()
 
@@ -272,6 +275,16 @@ class Schedule:
             self.end(lease.ask, node, "node_away")
             if holder is not None:
                 holder.on_lost(lease, "node_away")
+
+    def _was_away(self, tenant: TenantId) -> bool:
+        """Say whether a tenant that asks has had nothing here for a while; between two rounds it is not away."""
+        now, seen = self.now_ms, self._seen.get(tenant)
+        self._seen[tenant] = now
+        if any(ask.tenant == tenant for ask in self._waiting.values()):
+            return False
+        if any(lease.tenant == tenant for lease in self.leases()):
+            return False
+        return seen is None or now - seen > AWAY_S * 1000
 
     def _forget(self, ask: str) -> None:
         if not self._leases.get(ask):
