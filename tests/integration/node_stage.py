@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -53,6 +53,9 @@ server = ServerApp()
 def train(message: Message, context: Context) -> Message:
     do = message.content["config"].get("do", "train")
     print("doing", do, flush=True)
+    if do == "devices":
+        print("sees", repr(os.environ["CUDA_VISIBLE_DEVICES"]), os.environ.get("CUDA_DEVICE_ORDER"), flush=True)
+        print("files", [path for path in message.content["config"]["look"].split() if os.path.exists(path)], flush=True)
     if do == "raise":
         raise ValueError("row 7 is odd")
     if do == "exit":
@@ -145,14 +148,24 @@ class Stage:
         await self.link.tell(prepare=pb.Prepare(**(values | changes)))
         return await self.link.heard(lambda e: e.prepared if e.HasField("prepared") else None)
 
-    async def offer(self, seq: int, *, lease: float = 60.0, fold: bool = True, **config: object) -> str:
+    async def offer(
+        self,
+        seq: int,
+        *,
+        job: str = JOB,
+        lease: float = 60.0,
+        fold: bool = True,
+        slices: Sequence[pb.Slice] = (),
+        **config: object,
+    ) -> str:
         content = self.link.put(instruction([1.0, float(seq)], **config))
-        task = f"{JOB}/{seq}/0"
+        task = f"{job}/{seq}/0"
         await self.link.tell(
             task=pb.TaskOffer(
-                task=task, job=JOB, seq=seq, slot=0, message_type="train", content=content, run_id=11,
+                task=task, job=job, seq=seq, slot=0, message_type="train", content=content, run_id=11,
                 flower_node_id=22, partition_id=1, num_partitions=4, group_id=str(seq), message_id=f"m{seq}",
-                lease_s=lease, seed=5, max_weight=1e9, fold=fold, ttl_s=lease,
+                lease_s=lease, seed=5, max_weight=1e9, fold=fold, ttl_s=lease, lease=f"lease-{seq}", tenant="acme",
+                slices=slices,
             )
         )  # fmt: skip
         return task
