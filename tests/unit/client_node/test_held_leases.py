@@ -1,0 +1,286 @@
+"""Leases while they are held: on record before anything runs, ended with their outcome, watched by injected time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from client_node.adapters.lease_log import SqliteLeaseLog
+from client_node.adapters.nvml import Nvml
+from client_node.adapters.state import SqliteState
+from client_node.guard.consent import JobRequest
+from client_node.guard.leases import Lease, Measure, Slice
+from client_node.services.devices import Devices
+from client_node.services.leased_apps import LeasedApps
+from client_node.services.leases import Leases
+from client_node.services.offers import PreparedJob
+from client_node.services.watchdog import Watchdog
+from client_node.settings import NodeSettings
+from common.clock import ManualClock
+from common.errors import AppFailed, BadInput, NotFound
+from common.jobspec import parse
+from common.wire import hansa_node_pb2 as pb
+from tests.gpus import LOST, FakeNvml, Gpu
+
+APP = "a" * 64
+REQUEST = JobRequest("job_1", "hearts", "acme", "ana", APP, "heart", individual=False)
+SPEC = parse('[project]\nname = "x"\n[tool.flwr.app.components]\nserverapp = "a:s"\nclientapp = "a:c"\n')
+JOB = PreparedJob(REQUEST, SPEC, pb.Prepare())
+HALF = Lease("l1", "job_1/0/0", "job_1", "acme", (Slice("GPU-a", 500, 40_000),), 2000, 4096)
+
+
+class Node:
+    """The services under test over a real log, a library that is none, and a clock in hand."""
+
+    def __init__(self, path: Path, *gpus: Gpu) -> None:
+        self.gpus = {gpu.uuid: gpu for gpu in gpus}
+        self.state = SqliteState(path)
+        self.clock = ManualClock()
+        self.settings = NodeSettings()
+        self.driver = Nvml()
+        self.driver._sees_pids = True
+        self.devices = Devices(self.driver, lambda: self.settings)
+        self.devices.scan()
+        self.log = SqliteLeaseLog(self.state)
+        self.leases = Leases(self.devices, self.log, lambda: self.settings, self.clock)
+
+    async def pause(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
+    gpus = (Gpu("GPU-a", reserved=0), Gpu("GPU-b", reserved=0, minor=1))
+    FakeNvml(*gpus).install(monkeypatch)
+    node = Node(tmp_path / "node.sqlite", *gpus)
+    yield node
+    node.driver.close()
+    node.state.close()
+
+
+async def test_a_lease_is_on_record_before_anything_runs_under_it_and_closed_at_its_end(node: Node) -> None:
+    async with node.leases.hold(HALF) as held:
+        (entry,) = node.log.entries()
+        assert (entry.lease, entry.outcome, entry.held_s) == (HALF, "", 0.0)
+        node.clock.advance(12.5)
+        held.saw({"GPU-a": 900})
+        held.saw({"GPU-a": 300})
+    await node.leases.close()
+    (entry,) = node.log.entries()
+    assert (entry.outcome, entry.held_s, entry.seen - entry.start, entry.peak_mib) == ("done", 12.5, 12.5, 900)
+    assert "watchdog" in entry.enforcement
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (AppFailed("x", reason="gpu_memory"), "gpu_memory"),
+        (NotFound("x"), "not_found"),
+        (asyncio.CancelledError(), "cancelled"),
+        (RuntimeError("x"), "node_error"),
+    ],
+)
+async def test_the_log_says_how_a_lease_ended(node: Node, error: BaseException, outcome: str) -> None:
+    async def under() -> None:
+        async with node.leases.hold(HALF):
+            raise error
+
+    with pytest.raises(type(error)):
+        await under()
+    await node.leases.close()
+    assert [entry.outcome for entry in node.log.entries()] == [outcome]
+    assert node.leases.held() == ()
+
+
+async def test_what_a_crash_leaves_open_ends_when_it_was_last_known_to_be_held(node: Node) -> None:
+    beating = asyncio.create_task(node.leases.beat(node.pause))
+    async with node.leases.hold(HALF):
+        while not (seen := node.log.entries()[0].held_s):
+            await asyncio.sleep(0.001)
+        beating.cancel()
+        await asyncio.wait({beating})
+        (before,) = node.log.entries()
+        again = Leases(node.devices, node.log, lambda: node.settings, node.clock)  # as another process would start
+        assert again.recover() == 1
+        (after,) = node.log.entries()
+    assert seen >= 10.0
+    assert after == replace(before, outcome="interrupted")
+    assert after.seen - after.start == after.held_s
+
+
+async def test_ended_leases_are_kept_as_long_as_the_operator_wants(node: Node) -> None:
+    async with node.leases.hold(HALF):
+        pass
+    await node.leases.close()
+    node.clock.advance(86_400 * node.settings.lease_days - 1)
+    node.leases.recover()
+    assert len(node.log.entries()) == 1
+    node.clock.advance(2)
+    node.leases.recover()
+    assert node.log.entries() == ()
+
+
+async def test_a_device_that_is_given_is_not_given_again_until_its_lease_is_over(node: Node) -> None:
+    whole = replace(HALF, slices=(Slice("GPU-a", 1000, 80_000),))
+    async with node.leases.hold(HALF) as held:
+        assert [d.code for d in node.leases.refusals(whole)] == ["device_full"]
+        assert node.leases.refusals(replace(HALF, job="job_2")) == ()
+        assert node.leases.alone(held, "GPU-a")
+        async with node.leases.hold(replace(HALF, job="job_2")):
+            assert not node.leases.alone(held, "GPU-a")
+    assert node.leases.refusals(whole) == ()
+    await node.leases.close()
+
+
+def test_an_offer_without_slices_is_a_lease_of_the_job_s_cpus_and_memory(node: Node) -> None:
+    lease = node.leases.read(pb.TaskOffer(task="job_1/0/0", job="job_1"), JOB)
+    assert lease == Lease("job_1/0/0", "job_1/0/0", "job_1", "acme", (), 1000, 4096)
+    slices = [pb.Slice(device="GPU-a", milli=250)]
+    offer = pb.TaskOffer(task="job_1/0/0", job="job_1", lease="l7", tenant="acme", slices=slices, cpu_milli=500)
+    assert node.leases.read(offer, JOB).slices == (Slice("GPU-a", 250, 20_000),)
+    assert (node.leases.read(offer, JOB).id, node.leases.read(offer, JOB).cpu_milli) == ("l7", 500)
+    with pytest.raises(BadInput, match="acme's"):
+        node.leases.read(pb.TaskOffer(task="job_1/0/0", job="job_1", tenant="others"), JOB)
+
+
+def test_what_the_operator_withholds_is_not_lent_and_changes_are_news(node: Node) -> None:
+    assert list(node.devices.lent()) == ["GPU-a", "GPU-b"]
+    node.settings = replace(node.settings, withheld_devices=("GPU-b",))
+    assert list(node.devices.lent()) == ["GPU-a"]
+    assert [device.uuid for device in node.devices.report()] == ["GPU-a"]
+    assert not node.devices.scan()
+    node.gpus["GPU-b"].used = 70_000  # not lent: nobody's news
+    assert not node.devices.scan()
+    node.gpus["GPU-a"].used = 15_000
+    assert not node.devices.scan()
+    node.gpus["GPU-a"].used = 16_000
+    assert node.devices.scan()
+    assert [(d.used_mib, d.busy_percent) for d in node.devices.report()] == [(16_000, 0)]
+    node.gpus["GPU-a"].faults["*"] = LOST
+    assert node.devices.scan()
+    assert not node.devices.report()
+    node.settings = replace(node.settings, withheld_devices=("all",))
+    assert not node.devices.lent()
+
+
+class App:
+    """A warm app that has what it was given, until it is ended."""
+
+    def __init__(self, job: str, *slices: Slice) -> None:
+        self.app, self.job = self, SimpleNamespace(request=SimpleNamespace(job=job))
+        self.slices, self.busy, self.ended = slices, False, asyncio.Event()
+
+    async def end(self) -> None:
+        self.slices = ()
+        self.ended.set()
+
+
+async def test_an_app_waits_so_long_for_its_lease_to_be_renewed_and_then_ends(node: Node) -> None:
+    app, pauses = App("job_1", *HALF.slices), []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        await node.pause(seconds)
+
+    leased = LeasedApps(SimpleNamespace(opened=lambda: (app,)), node.leases, lambda: 5.0, pause)
+    async with leased.hold(HALF):
+        assert app.slices
+    async with leased.hold(HALF):  # renewed before anybody was patient for long
+        await asyncio.sleep(0.01)
+        assert app.slices == HALF.slices
+    await asyncio.wait_for(app.ended.wait(), 30)
+    assert set(pauses) == {5.0}
+    await leased.close()
+
+
+async def test_apps_make_room_only_where_their_room_is_needed(node: Node) -> None:
+    kept, gone = App("job_2", Slice("GPU-a", 500, 40_000)), App("job_3", Slice("GPU-a", 500, 40_000))
+    elsewhere, busy = App("job_4", Slice("GPU-b", 1000, 80_000)), App("job_5", Slice("GPU-a", 500, 40_000))
+    busy.busy = True
+    apps = SimpleNamespace(opened=lambda: (kept, gone, elsewhere, busy))
+    leased = LeasedApps(apps, node.leases, lambda: 5.0, node.pause)
+    async with leased.hold(HALF):
+        assert [app.ended.is_set() for app in apps.opened()] == [False, True, False, False]
+    await leased.close()
+
+
+class Process:
+    """The processes of a lease, as the watchdog knows them."""
+
+    def __init__(self) -> None:
+        self.stopped: list[tuple[str, str]] = []
+        self.over = asyncio.Event()
+
+    def processes(self) -> list[int]:
+        return [41, 42]
+
+    def stop(self, reason: str, message: str) -> None:
+        self.stopped.append((reason, message))
+        self.over.set()
+
+
+async def watched(node: Node, *uses: dict[int, int | None], seen: bool = True) -> tuple[Process, tuple[Measure, ...]]:
+    """Watch a lease of half of GPU-a, with these processes at each look; return what became of it."""
+    gpu, looks, process = node.gpus["GPU-a"], iter(uses), Process()
+    node.driver._sees_pids = seen
+
+    async def pause(_seconds: float) -> None:
+        look(next(looks, None))
+        await asyncio.sleep(0)
+
+    def look(use: dict[int, int | None] | None) -> None:
+        if use is None:
+            process.over.set()
+        else:
+            gpu.processes = use
+            gpu.used = sum(mib or 0 for mib in use.values())
+
+    watchdog = Watchdog(node.driver, node.leases, lambda: 0.5, pause)
+    async with node.leases.hold(HALF) as held:
+        before = await watchdog.before(HALF.slices)
+        look(next(looks))
+        async with watchdog.over(process, held, before):
+            await asyncio.wait_for(process.over.wait(), 30)
+        words = node.leases.measures(held)
+    await node.leases.close()
+    return process, words
+
+
+async def test_a_lease_that_stays_above_its_slice_is_ended_with_the_figures(node: Node) -> None:
+    process, _ = await watched(node, {41: 30_000, 42: 9_000}, {41: 30_000, 42: 10_001}, {41: 41_000})
+    assert process.stopped == [("gpu_memory", "it used 41000 MiB of GPU-a, its slice is 40000 MiB")]
+    assert node.log.entries()[0].peak_mib == 41_000
+
+
+async def test_one_look_above_it_is_a_warning_and_others_processes_are_not_ours(node: Node) -> None:
+    process, words = await watched(node, {41: 40_001}, {41: 39_000, 99: 30_000}, {41: 40_001}, {41: 1})
+    assert process.stopped == []
+    assert Measure.WATCHDOG in words
+
+
+async def test_a_device_that_does_not_answer_any_more_ends_its_leases(node: Node) -> None:
+    watching = asyncio.create_task(watched(node, *[{41: 1}] * 200))
+    await asyncio.sleep(0)
+    node.gpus["GPU-a"].faults["*"] = LOST
+    process, _ = await watching
+    assert process.stopped == [("gpu_lost", "device GPU-a does not answer any more")]
+
+
+async def test_where_the_driver_s_process_ids_say_nothing_a_lease_alone_is_measured_by_its_device(node: Node) -> None:
+    process, _ = await watched(node, {7: 41_000}, {7: 41_000}, seen=False)
+    assert [reason for reason, _ in process.stopped] == ["gpu_memory"]
+
+
+async def test_what_could_not_be_measured_is_not_said_to_be_watched(node: Node) -> None:
+    async with node.leases.hold(replace(HALF, job="job_2")):  # somebody else at the device
+        process, words = await watched(node, {41: None, 42: 90_000}, {41: None, 42: 90_000})
+    await node.leases.close()
+    assert process.stopped == []
+    assert Measure.WATCHDOG not in words
+    assert "watchdog" not in node.log.entries()[-1].enforcement
