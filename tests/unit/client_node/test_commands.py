@@ -10,8 +10,13 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from client_node.adapters.lease_log import SqliteLeaseLog
+from client_node.adapters.state import SqliteState
 from client_node.commands import register
+from client_node.guard.leases import Lease, Slice
+from client_node.guard.service import LeaseEntry
 from common.errors import BadInput, Conflict, NotFound, PlatformError
+from tests.gpus import FakeNvml, Gpu
 
 APP = "a" * 64
 
@@ -126,3 +131,52 @@ def test_a_dry_run_of_the_service_changes_nothing(hansa: Cli, tmp_path: Path, mo
     plan = hansa.json("install-service", "--dry-run")
     assert plan["path"] == str(tmp_path / "config" / "systemd" / "user" / "hansa-node.service")
     assert not Path(plan["path"]).exists()
+
+
+def test_the_node_s_own_log_shows_leases_and_each_tenant_s_sums(hansa: Cli) -> None:
+    assert hansa.json("leases") == {"since": None, "tenants": [], "leases": []}
+    state = SqliteState(hansa.directory / "node.sqlite")
+    log = SqliteLeaseLog(state)
+    for key, tenant, start, slices in (
+        ("a", "north", 1000.0, (Slice("GPU-a", 500, 40_000),)),
+        ("b", "south", 1010.0, ()),
+    ):
+        lease = Lease(f"l-{key}", f"job_1/0/{key}", "job_1", tenant, slices, 2000, 4096)
+        log.begin(key, lease, start, ("visible", "files"))
+        if slices:
+            log.end(key, LeaseEntry(lease, start, start + 8, 8.0, "done", ("visible",), 900))
+    state.close()
+    found = hansa.json("leases")
+    assert found["tenants"] == [
+        {"tenant": "north", "leases": 1, "held_s": 8.0, "gpu_s": 4.0, "cpu_s": 16.0},
+        {"tenant": "south", "leases": 1, "held_s": 0.0, "gpu_s": 0.0, "cpu_s": 0.0},
+    ]
+    done, left = found["leases"]
+    assert (done["on"], done["milli"], done["outcome"], done["peak_mib"]) == ("500/1000 of GPU-a", 500, "done", 900)
+    assert (done["start"], done["end"]) == ("1970-01-01T00:16:40.000Z", "1970-01-01T00:16:48.000Z")
+    assert (left["on"], left["outcome"]) == ("CPU only", "interrupted")  # no agent runs that could hold it
+    assert [row["tenant"] for row in hansa.json("leases", "--since", "1970-01-01T00:16:45Z")["tenants"]] == [
+        "north",
+        "south",
+    ]
+    assert hansa.json("leases", "--since", "1970-01-01T00:16:45")["tenants"][0]["gpu_s"] == 1.5
+    assert [row["tenant"] for row in hansa.json("leases", "--since", "1d")["leases"]] == ["south"]
+    assert "north" in hansa("leases")
+    with pytest.raises(BadInput):
+        hansa("leases", "--since", "yesterday")
+
+
+def test_devices_are_listed_as_they_are_and_as_they_are_lent(hansa: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeNvml(Gpu("GPU-a", used=10, minor=199, processes={1: 10}), Gpu("GPU-b")).install(monkeypatch)
+    hansa("policy", "set", "withheld_devices", "GPU-b")
+    rows = hansa.json("devices")
+    assert [(row["uuid"], row["used_mib"], row["processes"], row["lent"]) for row in rows] == [
+        ("GPU-a", 10, {"1": 10}, True), ("GPU-b", 0, {}, False),
+    ]  # fmt: skip
+    (check,) = [check for check in hansa.json("doctor", code=1) if check["name"] == "devices"]
+    assert not check["ok"]  # there is no /dev/nvidia199 here, whatever the library says
+    assert "/dev/nvidia199" in check["found"]
+    FakeNvml().install(monkeypatch)
+    assert hansa.json("devices") == []
+    (check,) = [check for check in hansa.json("doctor", code=1) if check["name"] == "devices"]
+    assert (check["ok"], check["found"]) == (True, "no accelerator: tasks run on the CPU")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from common.errors import BadInput, PlatformError
 from common.wire import hansa_node_pb2 as pb
+from coordinator.domain.nodes import Device
 from coordinator.rpc import convert
 from coordinator.rpc.upload import header_of
 
@@ -28,6 +29,45 @@ def test_a_report_becomes_a_record() -> None:
     assert record.approvals == (("f", "*"),)
     assert (record.slots, record.cpus, record.memory_mib) == (2, 4, 1024)
     assert (record.environments, record.release, record.skew_s) == (("default",), "1.0", 2.5)
+
+
+def test_devices_are_read_by_uuid_with_what_the_driver_cannot_say_as_none() -> None:
+    report = pb.NodeReport(
+        devices=[
+            pb.Device(uuid="MIG-1", kind="cuda", name="A100 MIG", memory_mib=9856, parent="GPU-2", profile="1g.10gb"),
+            pb.Device(uuid="GPU-1", kind="cuda", name="A100", memory_mib=80_000, used_mib=0, busy_percent=900),
+        ],
+        labels=["ward-3", "a100", "a100"],
+        enforcement=["visible", "files"],
+    )
+    record = convert.report_of(report, release="", skew_s=0.0)
+    assert record.devices == (
+        Device("GPU-1", "cuda", "A100", 80_000, used_mib=0, busy_percent=100),
+        Device("MIG-1", "cuda", "A100 MIG", 9856, "GPU-2", "1g.10gb"),
+    )
+    assert (record.labels, record.enforcement) == (("a100", "ward-3"), ("visible", "files"))
+
+
+def test_a_node_that_says_nothing_of_devices_has_none() -> None:
+    record = convert.report_of(pb.NodeReport(), release="", skew_s=0.0)
+    assert (record.devices, record.labels, record.enforcement) == ((), (), ())
+
+
+@pytest.mark.parametrize(
+    "devices",
+    [
+        [pb.Device(uuid="", kind="cuda")],
+        [pb.Device(uuid="GPU-1", kind="cuda")] * 2,
+        [pb.Device(uuid="GPU-1", kind="")],
+        [pb.Device(uuid="GPU-1", kind="CUDA!")],
+        [pb.Device(uuid="GPU-\x00", kind="cuda")],
+        [pb.Device(uuid="G" * 129, kind="cuda")],
+        [pb.Device(uuid=f"GPU-{n}", kind="cuda") for n in range(257)],
+    ],
+)
+def test_a_device_that_a_lease_could_not_name_is_refused(devices: list[pb.Device]) -> None:
+    with pytest.raises(BadInput):
+        convert.report_of(pb.NodeReport(devices=devices), release="", skew_s=0.0)
 
 
 def test_more_than_a_node_can_have_is_refused() -> None:
