@@ -239,7 +239,10 @@ class Schedule:
         self._turn += 1
         told: list[Callable[[], None]] = [self._act(decision, now) for decision in acts]
         for tell in told:  # after all are booked: who is told may look at the others
-            tell()
+            try:
+                tell()
+            except Exception:  # the guard of this loop: one round must not take the others along
+                _log.exception("schedule_told_in_vain")
 
     def _act(self, decision: Decision, now: int) -> Callable[[], None]:
         """Book one decision; return what tells its holder."""
