@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from common.client.records import Amount
+from common.client.records_quotas import Amount
 from common.jobspec import ACCELERATORS
 from common.units import GIB, KIB, MIB
 

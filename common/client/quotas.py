@@ -6,7 +6,7 @@ A change names the state it changes by its ``etag``, so that of two writers at o
 from __future__ import annotations
 
 from common.client.http import Http, segment
-from common.client.records import Allowance, Amount, Grant
+from common.client.records_quotas import Allowance, Amount, Grant
 
 
 class Quotas:

@@ -10,7 +10,7 @@ import typer
 from common.cli.amounts import NOTHING, amount_in_words, parse_amount, parse_size, size_in_words
 from common.cli.output import Column, ago, cell, field
 from common.cli.session import Session, session
-from common.client.records import Allowance, Amount, Grant
+from common.client.records_quotas import Allowance, Amount, Grant
 from common.errors import BadInput, NotFound
 
 app = typer.Typer(
