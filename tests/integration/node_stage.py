@@ -81,7 +81,8 @@ def train(message: Message, context: Context) -> Message:
 class Stage:
     """One node directory, with an app to approve and a link to script."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, code: str = CODE, pyproject: str = PYPROJECT) -> None:
+        self.pyproject = pyproject
         self.place = NodeDir(root / "node")
         self.place.prepare()
         who = {
@@ -93,8 +94,8 @@ class Stage:
         self.driver: Driver = Nvml()  # of this machine, most likely without devices
         app = root / "app"
         app.mkdir()
-        (app / "pyproject.toml").write_text(PYPROJECT)
-        (app / "counter.py").write_text(CODE)
+        (app / "pyproject.toml").write_text(pyproject)
+        (app / "counter.py").write_text(code)
         self.archive = pack(app)
         self.digest = read_bundle(self.archive).digest
         self.data = root / "rows.csv"
@@ -140,7 +141,7 @@ class Stage:
             state.close()
 
     async def prepare(self, **changes: object) -> pb.Prepared:
-        spec = parse(PYPROJECT)
+        spec = parse(self.pyproject)
         values: dict[str, object] = {
             "job": JOB, "federation": FED, "owner_tenant": "acme", "submitted_by": "ana", "app_digest": self.digest,
             "bundle": self.link.put(self.archive), "spec": spec.to_json(), "app_name": "counter",
