@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from common.client.client import Client
-from common.errors import Conflict, NotFound, PolicyDenied, Unauthenticated
+from common.errors import ChangedMeanwhile, Conflict, NotFound, PolicyDenied, TenantQuotaExceeded, Unauthenticated
 from coordinator.domain.jobs import JobEvent, advance
 from tests.integration.api.kit import API, Server
 from tests.unit.api.world import JOB, NORTH_NODE, SOUTH_NODE, app_archive
@@ -54,6 +54,33 @@ async def test_tenants_tokens_and_federations(speak):
         "south": "accepted",
         "east": "left",
     }
+
+
+async def test_quotas(speak):
+    none = {"gpu_milli": {}, "gpu_memory_mib": {}, "cpu_milli": None, "ram_mib": None}
+    gpus = none | {"gpu_milli": {"cuda": 2000}}
+    made = await speak("admin", lambda c: c.quotas.set_grant("north", "north", gpus, none, 2, etag=None))
+    assert (made["guarantee"], made["limit"], made["weight"]) == (gpus, none, 2)
+    assert made["warnings"]
+    with pytest.raises(ChangedMeanwhile):
+        await speak("admin", lambda c: c.quotas.set_grant("north", "north", none, none, 2, etag=None))
+    changed = await speak("admin", lambda c: c.quotas.set_grant("north", "north", none, gpus, 3, etag=made["etag"]))
+    with pytest.raises(ChangedMeanwhile):
+        await speak("admin", lambda c: c.quotas.remove_grant("north", "north", etag=made["etag"]))
+    assert [g["tenant"] for g in await speak("root", lambda c: c.quotas.grants("north"))] == ["north", "south"]
+    assert [g["site"] for g in await speak("partner", lambda c: c.quotas.grants(tenant="south"))] == ["north"]
+    await speak("admin", lambda c: c.quotas.remove_grant("north", "north", etag=changed["etag"]))
+    with pytest.raises(NotFound):
+        await speak("admin", lambda c: c.quotas.grant("north", "north"))
+    before = await speak("admin", lambda c: c.quotas.allowance("north"))
+    few = {"running_jobs": 0, "queued_jobs": 0, "stored_bytes": 0}
+    with pytest.raises(PolicyDenied):
+        await speak("admin", lambda c: c.quotas.set_allowance("north", **few, etag=before["etag"]))
+    after = await speak("root", lambda c: c.quotas.set_allowance("north", **few, etag=before["etag"]))
+    assert [a["default"] for a in await speak("root", lambda c: c.quotas.allowances())] == [True, False, True]
+    with pytest.raises(TenantQuotaExceeded, match="0 may run and 0 may wait"):
+        await speak("scientist", lambda c: c.jobs.submit("hearts", "a" * 64))
+    assert await speak("root", lambda c: c.quotas.remove_allowance("north", etag=after["etag"])) == before
 
 
 async def test_nodes(speak):
