@@ -23,6 +23,7 @@ from coordinator.scheduling.simulate.trace import TraceJob
 SITE = TenantId("pool")
 KIND = "cuda"
 MIB = 81_920
+AWAY_MS = 60_000  # without an ask or a lease for longer than this, a tenant was away, as in the service
 MOST_ROUNDS = 50_000_000
 MOST_GPUS = 1_000_000
 _STEP = 1000  # decisions between two reports of progress
@@ -133,6 +134,8 @@ class _Simulation:
         self._live: dict[str, _Running] = {}
         self._by_ask: dict[str, _Running] = {}
         self._ends: list[tuple[int, str]] = []
+        self._busy = [0] * len(names)  # asks and running rounds, by tenant
+        self._seen: list[int | None] = [None] * len(names)  # when it last had one
         self._free = {node.id: 1000 for node in pool(setup.gpus)}
         self._planner = Planner(setup.policy)
         for node in pool(setup.gpus):
@@ -188,9 +191,15 @@ class _Simulation:
                 submit_ms=job.submit_ms,
                 left_ms=left,
                 klass=job.priority,
-            )
+            ),
+            back=self._was_away(running.tenant, now),
         )
+        self._busy[running.tenant] += 1
         self.history.note(now, running.tenant, 0, 1, 0)
+
+    def _was_away(self, tenant: int, now: int) -> bool:
+        seen = self._seen[tenant]
+        return not self._busy[tenant] and (seen is None or now - seen > AWAY_MS)
 
     def _decide(self, now: int) -> None:
         for decision in self._planner.decide(now):
@@ -218,6 +227,8 @@ class _Simulation:
             self._planner.end(running.ask, node, now)
             self._free[node] += job.milli
         self.history.note(now, running.tenant, -job.milli * job.gpus, 0, 0)
+        self._busy[running.tenant] -= 1
+        self._seen[running.tenant] = now
         running.attained_ms += running.run_ms
         running.round += 1
         if running.attained_ms < job.length_ms:
