@@ -9,10 +9,11 @@ from collections.abc import Mapping, Sequence
 from common.ids import NodeId, TenantId
 from coordinator.domain.quotas import Grant
 from coordinator.scheduling import usage
-from coordinator.scheduling.quota import Held, guarantee_room, parts
+from coordinator.scheduling.quota import Held, guarantee_room, limit_room, parts
 from coordinator.scheduling.records import Lease, Need, Policy
 
 Sites = Mapping[TenantId, int]  # nodes by site
+Rooms = dict[TenantId, int]  # tasks by site
 
 
 class Accounts:
@@ -27,16 +28,19 @@ class Accounts:
         self.origin_ms = 0
         self.granted_at: dict[TenantId, set[TenantId]] = {}  # site -> tenants
         self._used_at: dict[TenantId, set[TenantId]] = {}
+        self._rooms: dict[TenantId, dict[tuple[TenantId, Need], tuple[int, int]]] = {}  # worked out before
 
     def put(self, grant: Grant) -> None:
         """Set a grant in the place of what was there."""
         self.grants.setdefault(grant.tenant, {})[grant.site] = grant
         self.granted_at.setdefault(grant.site, set()).add(grant.tenant)
+        self._rooms.pop(grant.tenant, None)
 
     def remove(self, site: TenantId, tenant: TenantId) -> None:
         """Take a grant back."""
         self.grants.get(tenant, {}).pop(site, None)
         self.granted_at.get(site, set()).discard(tenant)
+        self._rooms.pop(tenant, None)
 
     def start_from(self, use: Mapping[tuple[TenantId, TenantId], float], origin_ms: int) -> None:
         """Go on from what was used before."""
@@ -61,6 +65,7 @@ class Accounts:
         held = self.held.setdefault(lease.tenant, {}).setdefault(lease.site, Counter())
         for part, each in parts(lease.need):
             held[part] += sign * each
+        self._rooms.pop(lease.tenant, None)
 
     def charge(self, lease: Lease) -> None:
         """Book the expected cost of a lease that starts."""
@@ -89,15 +94,40 @@ class Accounts:
         used = self._used_at.get(tenant, ())
         return math.fsum(self.use.get((s, tenant), 0.0) / self.weight(s, tenant) for s in used if s in sites)
 
-    def guarantee_rooms(self, tenant: TenantId, sites: Sites, need: Need) -> dict[TenantId, int]:
-        """Return how many more tasks are guaranteed, at those of ``sites`` where any are."""
-        mine = self.held.get(tenant, {})
-        rooms = {
-            site: guarantee_room(grant, mine.get(site, _NOTHING), need)
-            for site, grant in self.grants.get(tenant, {}).items()
-            if site in sites
-        }
+    def limit_rooms(self, tenant: TenantId, sites: Sites, need: Need) -> Rooms:
+        """Return how many more tasks the limits admit; a site that is not named is not bound."""
+        return {site: self._room(site, tenant, need)[0] for site in self.grants.get(tenant, ()) if site in sites}
+
+    def guarantee_rooms(self, tenant: TenantId, sites: Sites, need: Need) -> Rooms:
+        """Return how many more tasks are guaranteed; at a site that is not named none are."""
+        rooms = {site: self._room(site, tenant, need)[1] for site in self.grants.get(tenant, ()) if site in sites}
         return {site: room for site, room in rooms.items() if room}
+
+    def limit_rooms_with(self, tenant: TenantId, sites: Sites, need: Need, extra: Mapping[TenantId, Held]) -> Rooms:
+        """Return what ``limit_rooms`` would if ``extra``, by site, were held too (less, where it is negative)."""
+        rooms = self.limit_rooms(tenant, sites, need)
+        for site in rooms.keys() & extra.keys():
+            held = Counter(self._held(site, tenant))
+            for part, amount in extra[site].items():
+                held[part] += amount
+            rooms[site] = limit_room(self.grants[tenant][site], held, need)
+        return rooms
+
+    def empty_rooms(self, tenant: TenantId, sites: Sites, need: Need) -> Rooms:
+        """Return what ``limit_rooms`` would if the tenant held nothing."""
+        grants = self.grants.get(tenant, {})
+        return {site: limit_room(grant, _NOTHING, need) for site, grant in grants.items() if site in sites}
+
+    def _room(self, site: TenantId, tenant: TenantId, need: Need) -> tuple[int, int]:
+        known = self._rooms.setdefault(tenant, {})
+        room = known.get((site, need))
+        if room is None:
+            grant, held = self.grants[tenant][site], self._held(site, tenant)
+            room = known[site, need] = (limit_room(grant, held, need), guarantee_room(grant, held, need))
+        return room
+
+    def _held(self, site: TenantId, tenant: TenantId) -> Held:
+        return self.held.get(tenant, {}).get(site, _NOTHING)
 
 
 _NOTHING: Held = Counter()

@@ -17,13 +17,15 @@ import numpy as np
 
 from coordinator.scheduling.accounts import most
 from coordinator.scheduling.line import BORROWS, DEMOTED, INSIDE, Key, Queue
-from coordinator.scheduling.pick import leases, usable, within
+from coordinator.scheduling.pick import leases, within
 from coordinator.scheduling.reach import Reach
 from coordinator.scheduling.records import Ask, Decision, Expire, Lease, Start, Wait
-from coordinator.scheduling.reserve import Reservation, reserve
-from coordinator.scheduling.rooms import kept_rooms, limit_rooms
+from coordinator.scheduling.reserve import Kept, reserve
+from coordinator.scheduling.rooms import kept_rooms
 from coordinator.scheduling.stock import Ints
 from coordinator.scheduling.world import World
+
+MOST_RESERVED = 16  # asks that nodes are kept for, where their nodes have nothing in common
 
 
 @dataclass(slots=True)
@@ -67,13 +69,13 @@ class Pass:
 
     def __init__(self, world: World, now_ms: int, order: Ints, started: list[Started]) -> None:
         self.world, self.now_ms, self.order, self.started = world, now_ms, order, started
-        self.reserved: list[Reservation] = []
+        self.kept = Kept(len(world.pool.nodes))
         self.waits: list[Wait] = []
         self.again = False  # whether another pass may start more
         line, reaches = world.line, world.reaches
         self._can = line.live & (reaches.count[line.reach] >= line.m)  # may fit
         self._closed = ~line.live | (reaches.supply[line.reach] < line.m)  # neither starts nor keeps nodes
-        self._kept = np.zeros(len(reaches.count), np.int64)  # reservations in the way, by reach
+        self._in_the_way = np.zeros(len(reaches.count), np.int64)  # reservations in the way, by reach
         self._heap: list[tuple[Key, int]] = []
         self._blocked: tuple[Key, Queue] | None = None  # the first that does not fit, once it is known
         self._blocked_known = False
@@ -92,7 +94,7 @@ class Pass:
                 self._try(*heapq.heappop(self._heap))
             else:
                 break
-        self.again = self._moved and bool(self.reserved or self._held_back)
+        self.again = self._moved and bool(self.kept.reserved or self._held_back)
 
     def top_up(self) -> bool:
         """Give what started within its guarantee what it wants beyond it, up to n nodes; tell whether any was given."""
@@ -140,19 +142,19 @@ class Pass:
         """Return up to ``n`` leases, and on how many nodes there is room whatever the tenant's quota."""
         world, pool, end_ms = self.world, self.world.pool, self.now_ms + ask.bound_ms
         fit = world.reaches.fit(reach)
-        rows = usable(pool, fit, self._in_order(reach), self.reserved, end_ms)
+        rows = self.kept.usable(pool, fit, self._in_order(reach), end_ms)
         if taken:
             rows = rows[~np.isin(rows, taken)]
         guaranteed = world.accounts.guarantee_rooms(ask.tenant, reach.sites, ask.need)
         if key[0] == INSIDE:
             rooms, default = guaranteed, 0
         else:
-            rooms, held_back = kept_rooms(world, ask, reach.sites, key, self.reserved, end_ms)
+            rooms, held_back = kept_rooms(world, ask, reach.sites, key, self.kept.reserved, end_ms)
             self._held_back, default = self._held_back or held_back, n
         chosen = within(pool, rows, rooms, default, n)
         if not chosen:
             return [], len(rows)
-        return leases(pool, fit, ask, chosen, self.now_ms, self.reserved, guaranteed), len(rows)
+        return leases(pool, fit, ask, chosen, self.now_ms, self.kept, guaranteed), len(rows)
 
     def _start(self, queue: Queue, key: Key, chosen: list[Lease]) -> None:
         ask = queue.head
@@ -171,10 +173,7 @@ class Pass:
         for lease in chosen:
             self.world.give(lease)
             row = pool.row[lease.node]
-            for reservation in self.reserved:
-                if reservation.at_ms < lease.until_ms and row in reservation.place:
-                    columns, at = pool.columns[row], reservation.place[row]
-                    reservation.beyond.change(at, lease.need, lease.slices, columns, -1)
+            self.kept.take(row, lease, pool.columns[row])
 
     def _in_order(self, reach: Reach) -> Ints:
         rows = self._sorted.get(reach.number)
@@ -205,22 +204,22 @@ class Pass:
         world, ask, reach = self.world, queue.head, queue.reach
         self._closed[queue.row] = True
         self._blocked_known = False
-        if most(limit_rooms(world, ask, reach.sites), reach.sites) < ask.m:
+        if most(world.accounts.limit_rooms(ask.tenant, reach.sites, ask.need), reach.sites) < ask.m:
             return
-        rooms, held_back = kept_rooms(world, ask, reach.sites, key, self.reserved, self.now_ms + ask.bound_ms)
+        rooms, held_back = kept_rooms(world, ask, reach.sites, key, self.kept.reserved, self.now_ms + ask.bound_ms)
         self._held_back = self._held_back or held_back
-        if most(rooms, reach.sites) < ask.m or self._kept[reach.number] >= world.policy.reservations:
+        if most(rooms, reach.sites) < ask.m or self._in_the_way[reach.number] >= world.policy.reservations:
             return
-        rows = reach.able
-        for other in self.reserved:
-            rows = rows[~np.isin(rows, other.rows)]
+        rows = self.kept.others(reach.able)
         mine = reserve(world.pool, world.reaches.fit(reach), rows, ask, self.now_ms, self.order, rooms)
         if mine is None:
             return
-        self.reserved.append(mine)
+        self.kept.add(mine)
         self.waits.append(Wait(ask.id, "reserved", f"{ask.m} nodes are kept for it", mine.at_ms))
-        self._kept[world.reaches.touching(mine.rows)] += 1
-        self._closed |= self._kept[world.line.reach] >= world.policy.reservations
+        self._in_the_way[world.reaches.touching(mine.rows)] += 1
+        self._closed |= self._in_the_way[world.line.reach] >= world.policy.reservations
+        if len(self.waits) >= max(MOST_RESERVED, world.policy.reservations):
+            self._closed[:] = True
 
     def _queue(self, row: int) -> Queue:
         queue = self.world.line.by_row[row]

@@ -11,18 +11,8 @@ from common.ids import TenantId
 from coordinator.scheduling.pool import Pool
 from coordinator.scheduling.reach import Fit
 from coordinator.scheduling.records import WHOLE, Ask, Lease, Slice
-from coordinator.scheduling.reserve import Reservation
+from coordinator.scheduling.reserve import Kept
 from coordinator.scheduling.stock import Ints
-
-
-def usable(pool: Pool, fit: Fit, rows: Ints, reserved: Sequence[Reservation], end_ms: int) -> Ints:
-    """Return those of ``rows`` that have room for one task until ``end_ms``, beside what is reserved."""
-    rows = rows[fit.room[rows]]
-    for reservation in reserved:
-        if reservation.at_ms < end_ms:
-            full = reservation.rows[~reservation.both(pool).fits(fit.need, fit.kind)]
-            rows = rows[~np.isin(rows, full)]
-    return rows
 
 
 def within(pool: Pool, rows: Ints, rooms: Mapping[TenantId, int], default: int, most: int) -> list[int]:
@@ -44,15 +34,14 @@ def within(pool: Pool, rows: Ints, rooms: Mapping[TenantId, int], default: int, 
 
 
 def leases(
-    pool: Pool, fit: Fit, ask: Ask, rows: Sequence[int], now_ms: int, reserved: Sequence[Reservation],
+    pool: Pool, fit: Fit, ask: Ask, rows: Sequence[int], now_ms: int, kept: Kept,
     guaranteed: Mapping[TenantId, int],
 ) -> list[Lease]:  # fmt: skip
     """Return a lease on each of ``rows``; what is beyond ``guaranteed`` tasks at a site is borrowed."""
     until_ms = now_ms + ask.bound_ms
     stock = pool.free.at(np.array(rows))
-    for reservation in reserved:
-        if reservation.at_ms < until_ms:
-            stock.cap(np.array(rows), reservation.rows, reservation.beyond)
+    for reservation in kept.outlasted(np.array(rows), until_ms):
+        stock.cap(np.array(rows), reservation.rows, reservation.beyond)
     columns, mib = stock.choose(ask.need, fit.kind)
     each, taken, result = min(ask.need.milli, WHOLE), Counter[TenantId](), []
     for row, its_columns, its_mib in zip(rows, columns.tolist(), mib.tolist(), strict=True):

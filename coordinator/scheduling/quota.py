@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from functools import lru_cache
 
 from coordinator.domain.quotas import Amount, Grant
 from coordinator.scheduling.records import WHOLE, Need
@@ -12,16 +12,16 @@ Held = Counter[tuple[str, str]]  # (what, kind) -> amount; one for each (site, t
 UNBOUNDED = 1 << 40
 
 
-def parts(need: Need) -> Iterator[tuple[tuple[str, str], int]]:
-    """Yield each resource that one task of ``need`` takes, with its amount (never zero)."""
-    if need.milli:
-        yield ("milli", need.kind), need.milli
-        if need.mib:
-            yield ("mib", need.kind), need.mib * max(1, need.milli // WHOLE)
-    if need.cpu_milli:
-        yield ("cpu_milli", ""), need.cpu_milli
-    if need.ram_mib:
-        yield ("ram_mib", ""), need.ram_mib
+@lru_cache(maxsize=4096)
+def parts(need: Need) -> tuple[tuple[tuple[str, str], int], ...]:
+    """Return each resource that one task of ``need`` takes, with its amount (never zero)."""
+    amounts = {
+        ("milli", need.kind): need.milli,
+        ("mib", need.kind): need.mib * max(1, need.milli // WHOLE) if need.milli else 0,
+        ("cpu_milli", ""): need.cpu_milli,
+        ("ram_mib", ""): need.ram_mib,
+    }
+    return tuple((part, amount) for part, amount in amounts.items() if amount)
 
 
 def bound(amount: Amount, what: str, kind: str) -> int | None:

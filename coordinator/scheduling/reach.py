@@ -26,6 +26,7 @@ class Reach:
     key: ReachKey
     number: int
     able: Ints = field(default_factory=lambda: np.zeros(0, np.int64))  # rows, in order
+    mask: Bools = field(default_factory=lambda: np.zeros(0, np.bool_))  # the same, if there are no candidates
     sites: dict[TenantId, int] = field(default_factory=dict)  # nodes by site
     worth: int = 0  # what each node is worth to it, as it stands in the prices
     users: int = 0  # queues that wait
@@ -111,7 +112,7 @@ class Reaches:
 
     def follow(self) -> None:
         """Bring all counts up to date with the rows that changed."""
-        self._grow_price()
+        self._grow()
         for fit in self._fits.values():
             self._follow(fit)
             fit.seen = 0
@@ -121,8 +122,8 @@ class Reaches:
         """Return the numbers of the reaches that have one of ``rows``."""
         numbers: set[int] = set()
         for fit in self._fits.values():
-            numbers.update(reach.number for reach in fit.anywhere if np.isin(rows, reach.able).any())
-            for row in rows.tolist():
+            numbers.update(reach.number for reach in fit.anywhere if reach.mask[rows].any())
+            for row in rows.tolist() if fit.through else ():
                 numbers.update(fit.through.get(row, ()))
         return sorted(numbers)
 
@@ -163,13 +164,16 @@ class Reaches:
     def _set_able(self, reach: Reach, able: Ints) -> None:
         """Change who is in reach, and with it the count, the supply and the prices."""
         fit = self._fits[reach.key[0]]
-        self._grow_price()
+        self._grow()
         self.price[reach.able] -= reach.worth
         if reach.key[1] is not None:
             for row in reach.able.tolist():
                 del fit.through[row][reach.number]
             for row in able.tolist():
                 fit.through.setdefault(row, {})[reach.number] = reach
+        else:
+            reach.mask = np.zeros(len(self._pool.nodes), np.bool_)
+            reach.mask[able] = True
         reach.able, reach.worth = able, WORTH // max(1, len(able))
         before = reach.sites.keys()
         numbers, counts = np.unique(self._pool.site[able], return_counts=True)
@@ -180,9 +184,12 @@ class Reaches:
         self.supply[reach.number] = len(able)
         self.count[reach.number] = fit.room[able].sum()
 
-    def _grow_price(self) -> None:
-        if len(self.price) < len(self._pool.nodes):
-            self.price = grown(self.price, (len(self._pool.nodes),))
+    def _grow(self) -> None:
+        size = len(self._pool.nodes)
+        if len(self.price) < size:
+            self.price = grown(self.price, (size,))
+            for reach in (reach for fit in self._fits.values() for reach in fit.anywhere):
+                reach.mask = grown(reach.mask, (size,))
 
     def _follow(self, fit: Fit) -> None:
         touched = self._pool.touched

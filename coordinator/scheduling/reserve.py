@@ -11,7 +11,7 @@ import numpy as np
 from common.ids import TenantId
 from coordinator.scheduling.pool import NEVER_MS, Pool
 from coordinator.scheduling.reach import Fit
-from coordinator.scheduling.records import WHOLE, Ask, Need
+from coordinator.scheduling.records import WHOLE, Ask, Lease, Need
 from coordinator.scheduling.stock import Ints, Stock, least
 
 
@@ -29,6 +29,49 @@ class Reservation:
     def both(self, pool: Pool) -> Stock:
         """Return what is free on the rows now as well as then."""
         return least(pool.free.at(self.rows), self.beyond)
+
+
+class Kept:
+    """The reservations of a pass, and which rows they keep."""
+
+    def __init__(self, rows: int) -> None:
+        self.reserved: list[Reservation] = []
+        self._by: Ints = np.full(rows, -1, np.int64)  # number of the reservation, by row
+        self._full = np.zeros(rows, np.bool_)  # all False between calls
+
+    def add(self, reservation: Reservation) -> None:
+        """Keep the rows of a reservation."""
+        self._by[reservation.rows] = len(self.reserved)
+        self.reserved.append(reservation)
+
+    def others(self, rows: Ints) -> Ints:
+        """Return those of ``rows`` that are not kept."""
+        return rows[self._by[rows] < 0] if self.reserved else rows
+
+    def outlasted(self, rows: Ints, until_ms: int) -> list[Reservation]:
+        """Return the reservations on ``rows`` that a lease until ``until_ms`` would outlast."""
+        if not self.reserved:
+            return []
+        by = self._by[rows]
+        mine = (self.reserved[number] for number in sorted(set(by[by >= 0].tolist())))
+        return [reservation for reservation in mine if reservation.at_ms < until_ms]
+
+    def usable(self, pool: Pool, fit: Fit, rows: Ints, until_ms: int) -> Ints:
+        """Return those of ``rows`` that have room for one task until ``until_ms``, beside what is reserved."""
+        rows = rows[fit.room[rows]]
+        for reservation in self.outlasted(rows, until_ms):
+            full = reservation.rows[~reservation.both(pool).fits(fit.need, fit.kind)]
+            self._full[full] = True
+            rows = rows[~self._full[rows]]
+            self._full[full] = False
+        return rows
+
+    def take(self, row: int, lease: Lease, columns: dict[str, int]) -> None:
+        """Take a lease that just started away from what is free on its row later, if it lasts that long."""
+        if self._by[row] >= 0:
+            reservation = self.reserved[self._by[row]]
+            if reservation.at_ms < lease.until_ms:
+                reservation.beyond.change(reservation.place[row], lease.need, lease.slices, columns, -1)
 
 
 def reserve(
