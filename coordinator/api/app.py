@@ -15,6 +15,7 @@ from coordinator.api.routes import capacity, federations, jobs, models, nodes, q
 from coordinator.api.routes.parts import PREFIX
 from coordinator.api.services import Services
 from coordinator.api.settings import ApiSettings
+from coordinator.api.uploads import Uploads
 
 _ROUTERS = (
     system.PROBES,
@@ -49,6 +50,7 @@ def create_app(services: Services, settings: ApiSettings | None = None) -> FastA
     )
     app.state.services = services
     app.state.settings = limits
+    app.state.uploads = Uploads(limits.uploads_at_once)
     app.state.buckets = Buckets(limits.joins_per_minute)
     # Flat, so that a 405 can name the methods of every route that matches its path.
     app.router.routes.extend(route for router in _ROUTERS for route in router.routes)

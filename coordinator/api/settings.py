@@ -14,6 +14,7 @@ class ApiSettings:
     json_bytes: Bytes = Bytes(MIB)  # of a JSON body
     app_bytes: Bytes = Bytes(64 * MIB)  # of an app's archive
     model_bytes: Bytes = Bytes(2 * GIB)  # of an imported model
+    uploads_at_once: int = 4  # bodies of apps and models of one tenant
     log_bytes: Bytes = Bytes(16 * MIB)  # of a log, newest part, in one answer
     body_wait: Seconds = Seconds(30.0)  # for the next piece of a body
     heartbeat: Seconds = Seconds(15.0)  # between comments on a silent event stream

@@ -157,6 +157,20 @@ class Allowances:
         if (stored := tx.quotas.stored(tenant)) >= allowance.stored_bytes:
             raise storage_full(tenant, stored, allowance.stored_bytes)
 
+    async def check_any_room(self, tenant: TenantId) -> None:
+        """Check that the tenant may store anything more at all.
+
+        Raises:
+            TenantQuotaExceeded: it may not.
+        """
+
+        def look(tx: Tx) -> None:
+            limit, stored = self.of(tx, tenant).stored_bytes, tx.quotas.stored(tenant)
+            if stored >= limit:
+                raise storage_full(tenant, stored, limit)
+
+        await self._store.read(look)
+
     def check_stored(self, tx: Tx, tenant: TenantId) -> None:
         """Check, after booking, that what the tenant has stored is within its allowance.
 

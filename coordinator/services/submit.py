@@ -97,7 +97,9 @@ class Submissions:
         self._store, self._blobs, self._desk, self._clock = store, blobs, desk, clock
         self._presence, self._allowances, self._environments = presence, allowances, environments
         self._missing: dict[tuple[AppDigest, str], tuple[str, ...]] = {}
-        self._turns: defaultdict[TenantId, asyncio.Lock] = defaultdict(asyncio.Lock)  # one process of a tenant at once
+        self._turns: defaultdict[TenantId, asyncio.Lock] = defaultdict(
+            asyncio.Lock
+        )  # a tenant's apps are opened one by one
 
     async def add_app(self, principal: Principal, archive: bytes) -> tuple[AppDigest, str]:
         """Keep an app's archive; return its digest and name.
@@ -188,15 +190,14 @@ class Submissions:
         run_config: dict[str, Scalar],
     ) -> Plan:
         record, nodes, owner, blob = await self._store.read(lambda tx: _look(tx, federation, app, owners))
-        data = await self._blobs.get_bytes(owner, blob, limit=bundle.LIMITS.archive_bytes)
-        opened = await asyncio.to_thread(bundle.read_bundle, data)
-        spec = parse(opened.pyproject, run_config)
+        async with self._turns[tenant]:
+            data = await self._blobs.get_bytes(owner, blob, limit=bundle.LIMITS.archive_bytes)
+            opened = await asyncio.to_thread(bundle.read_bundle, data)
+            spec = parse(opened.pyproject, run_config)
+            known = spec.environment in self._environments
+            missing = await self._missing_imports(app, data, spec) if known else ()
         denials = list(federation_denials(record, tenant))
-        missing: tuple[str, ...] = ()
-        if spec.environment in self._environments:
-            async with self._turns[tenant]:
-                missing = await self._missing_imports(app, data, spec)
-        else:
+        if not known:
             denials.append(Denial("environment_missing", f"the coordinator has no environment {spec.environment!r}"))
         judged = tuple((node, self._node_denials(node, record, app, spec)) for node in nodes)
         return Plan(spec, judged, missing, tuple(denials), blob, owner)

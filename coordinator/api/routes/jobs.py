@@ -19,6 +19,7 @@ from coordinator.api.caller import Authenticated, Caller, Limits
 from coordinator.api.pages import PageQuery, Paging, cut, read_token, write_token
 from coordinator.api.routes.parts import JobPath, router
 from coordinator.api.schemas import SLUG, Page
+from coordinator.api.uploads import uploads_of
 from coordinator.domain.jobs import Job, JobState, RosterEntry
 from coordinator.domain.tenancy import Federation
 from coordinator.services.nodelogs import log_path
@@ -57,11 +58,13 @@ class EventsQuery(PageQuery):
 )
 async def create_app_archive(request: Request, caller: Authenticated) -> s.AppOut:
     """Take in an app's archive; the same app twice is one app."""
-    caller.require("app::create", resources.tenant(caller.tenant(None)))
-    archive = await request.body()
-    if not archive:
-        raise BadInput("the body is empty; send the app's archive as application/zip")
-    digest, name = await caller.services.submissions.add_app(caller.principal, archive)
+    tenant = caller.tenant(None)
+    caller.require("app::create", resources.tenant(tenant))
+    with uploads_of(request).one(tenant):
+        archive = await request.body()
+        if not archive:
+            raise BadInput("the body is empty; send the app's archive as application/zip")
+        digest, name = await caller.services.submissions.add_app(caller.principal, archive)
     return s.AppOut(app_digest=digest, name=name, size=len(archive))
 
 

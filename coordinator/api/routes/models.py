@@ -18,6 +18,7 @@ from coordinator.api import schemas_models as m
 from coordinator.api.caller import Authenticated, Caller
 from coordinator.api.pages import Paging, cut
 from coordinator.api.routes.parts import AliasPath, ModelPath, TenantPath, router
+from coordinator.api.uploads import uploads_of
 from coordinator.domain.models import Alias, ModelVersion
 from coordinator.domain.nodes import Node
 from coordinator.ports.store import Tx
@@ -69,12 +70,14 @@ async def import_(
     caller.require("model::import", resources.tenant(tenant))
     services = caller.services
     target = services.blobs.work_dir() / f"import-{secrets.token_hex(8)}"
-    try:
-        if not await _receive(request, target):
-            raise BadInput("the body is empty; send the model's file as application/octet-stream")
-        made = await services.publisher.import_model(caller.principal, TenantId(tenant), model, format_, target)
-    finally:
-        await asyncio.to_thread(target.unlink, missing_ok=True)
+    await services.allowances.check_any_room(TenantId(tenant))  # before gigabytes come
+    with uploads_of(request).one(tenant):
+        try:
+            if not await _receive(request, target):
+                raise BadInput("the body is empty; send the model's file as application/octet-stream")
+            made = await services.publisher.import_model(caller.principal, TenantId(tenant), model, format_, target)
+        finally:
+            await asyncio.to_thread(target.unlink, missing_ok=True)
     return views.version(made)
 
 

@@ -135,6 +135,39 @@ async def test_an_import_that_does_not_fit_leaves_nothing_behind(world):
         assert ok(answer, 201)["version"] == 1
 
 
+async def test_only_so_many_uploads_of_a_tenant_are_taken_in_at_once(world, tmp_path):
+    gate, archive, begun = asyncio.Event(), other_app(tmp_path / "app", 1), []
+
+    async def slowly():
+        begun.append(1)  # it is being read
+        yield archive[:10]
+        await gate.wait()
+        yield archive[10:]
+
+    async with world.client("scientist") as client, world.client("partner") as other:
+        slow = [asyncio.create_task(upload(client, slowly())) for _ in range(world.settings.uploads_at_once)]
+        while len(begun) < len(slow):
+            await asyncio.sleep(0)
+        assert "4 uploads of north" in refused(await upload(client, archive), 429, "tenant_quota_exceeded")["detail"]
+        ok(await upload(other, archive), 201)
+        gate.set()
+        assert [a.status_code for a in await asyncio.gather(*slow)] == [201] * len(slow)
+        ok(await upload(client, archive), 201)
+
+
+async def test_a_full_store_takes_no_import_before_it_has_come(world):
+    await allow(world, stored_bytes=await stored(world))
+
+    async def never():
+        raise AssertionError("the body was read")
+        yield b""
+
+    async with world.client("scientist") as client:
+        headers = {"Content-Type": "application/octet-stream"}
+        answer = await client.post(f"{API}/models/north/lung:import?format=onnx", content=never(), headers=headers)
+        refused(answer, 429, "tenant_quota_exceeded")
+
+
 async def test_a_full_store_takes_no_more_jobs(world):
     await allow(world, stored_bytes=await stored(world))
     async with world.client("scientist") as client:
