@@ -97,9 +97,7 @@ class Submissions:
         self._store, self._blobs, self._desk, self._clock = store, blobs, desk, clock
         self._presence, self._allowances, self._environments = presence, allowances, environments
         self._missing: dict[tuple[AppDigest, str], tuple[str, ...]] = {}
-        self._turns: defaultdict[TenantId, asyncio.Lock] = defaultdict(
-            asyncio.Lock
-        )  # a tenant's apps are opened one by one
+        self._turns: defaultdict[TenantId, asyncio.Lock] = defaultdict(asyncio.Lock)  # of a tenant to have apps opened
 
     async def add_app(self, principal: Principal, archive: bytes) -> tuple[AppDigest, str]:
         """Keep an app's archive; return its digest and name.
