@@ -51,7 +51,7 @@ class Fold:
 
     def __init__(self, base: e.Snapshot | None) -> None:
         self._planner = Planner.of(base.state if base is not None else _EMPTY)
-        self._open: list[e.Entry] = []  # of a turn whose last row has not been seen
+        self.open: list[e.Entry] = []  # of a turn whose last row has not been seen
         self.seq = base.seq if base is not None else 0
         self.at_ms = base.at_ms if base is not None else 0
         self.turn = 0
@@ -67,15 +67,19 @@ class Fold:
             group = list(rows)
             for entry in group:
                 self._count(entry)
-            if turn and self._open and self._open[0].turn == turn:
-                self._open += group
+            if turn and self.open and self.open[0].turn == turn:
+                self.open += group
                 continue
             self._close()
             if turn:
-                self._open = group
+                self.open = group
             else:
                 for entry in group:
                     self._happen(entry)
+
+    def before_turn(self) -> State:
+        """Return the state before the open turn, whose rows may not all have been seen."""
+        return self._planner.state()
 
     def state(self) -> State:
         """Return the state behind the last row."""
@@ -111,7 +115,7 @@ class Fold:
 
     def _close(self) -> None:
         """Make the open turn's decisions, or believe them."""
-        rows, self._open = self._open, []
+        rows, self.open = self.open, []
         if not rows:
             return
         before = self._planner.state()

@@ -19,8 +19,9 @@ from coordinator.rounds.slots import OPEN, SlotState
 from coordinator.scheduling.records import Ask, Lease
 from coordinator.services.calls import Call
 from coordinator.services.estimates import Estimates
+from coordinator.services.leasebook import Holder
 from coordinator.services.machines import need_of
-from coordinator.services.schedule import Holder, Schedule
+from coordinator.services.schedule import Schedule
 
 _LEAST_S = 1.0  # a lease that ends sooner is not worth an offer
 

@@ -10,41 +10,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 
 import structlog
 
 from common.clock import Clock
 from common.ids import JobId, NodeId, TenantId
 from coordinator.domain.quotas import Amount, Grant
-from coordinator.scheduling.events import (
-    Asked,
-    Came,
-    Ended,
-    Event,
-    Expired,
-    Given,
-    Left,
-    Revoked,
-    Started,
-    Taken,
-    Withdrawn,
-)
+from coordinator.scheduling import events as e
 from coordinator.scheduling.planner import Planner
 from coordinator.scheduling.records import Ask, Decision, Expire, Lease, Node, Policy, Revoke, Start, State
+from coordinator.services.leasebook import Holder, Leasebook
 from coordinator.services.machines import total
 from coordinator.services.schedule_journal import ScheduleJournal
 
 _log = structlog.get_logger()
-AWAY_S = 60.0  # a node may be away before its leases are given to others
-
-
-@dataclass(frozen=True)
-class Holder:
-    """Who asked, and what it wants to be told."""
-
-    on_start: Callable[[tuple[Lease, ...]], None]
-    on_lost: Callable[[Lease, str], None]  # a lease is over although it was not given back: why
+AWAY_S = 60.0  # a node, or a tenant, may be away so long and counts as there
 
 
 class Schedule:
@@ -60,16 +40,13 @@ class Schedule:
     def __init__(self, clock: Clock, policy: Policy, journal: ScheduleJournal, away_s: float = AWAY_S) -> None:
         self._clock, self.policy, self._journal, self._away_s = clock, policy, journal, away_s
         self._wall, self._begun = round(clock.now() * 1000), clock.monotonic()
-        self._planner = Planner(policy)
-        self._holders: dict[str, Holder] = {}
-        self._waiting: dict[str, Ask] = {}
-        self._leases: dict[str, dict[NodeId, Lease]] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._planner, self._book = Planner(policy), Leasebook()
+        self._seen: dict[TenantId, int] = {}  # when a tenant last asked or gave back
         self._away: dict[NodeId, asyncio.TimerHandle] = {}
+        self._timer: asyncio.TimerHandle | None = None
         self._soon: asyncio.Handle | None = None
         self._settling = self._closed = False
         self._turn = 0
-        self._seen: dict[TenantId, int] = {}  # when a tenant last asked or gave back
 
     async def start(self, jobs: Iterable[JobId], grants: Iterable[Grant]) -> None:
         """Go on where the journal ends: the same leases, the same use.
@@ -82,12 +59,12 @@ class Schedule:
         self._wall += max(0, at_ms - self.now_ms)
         self._planner = Planner.of(state)
         self._journal.begin(self.state)
-        for grant in grants:
-            self.give(grant)
-        known = set(jobs)
         self._seen = {tenant: self.now_ms for _, tenant in state.use}  # a restart of ours is no absence of theirs
+        for grant in grants:
+            self.granted(grant.site, grant.tenant, grant)
+        known = set(jobs)
         for lease in state.leases:
-            self._leases.setdefault(lease.ask, {})[lease.node] = lease
+            self._book.granted(lease.ask, (lease,))
         for lease in state.leases:
             if lease.job not in known:
                 self.end(lease.ask, lease.node, "job_ended")
@@ -108,47 +85,33 @@ class Schedule:
 
     def ask(self, ask: Ask, holder: Holder) -> None:
         """Want leases; the same id again takes the place of what it asked before."""
-        if self._closed or self._waiting.get(ask.id) == ask:
+        if self._closed or self._book.waiting(ask.id) == ask:
             return
-        back = self._was_away(ask.tenant)
-        self._planner.add(ask, back=back)
-        self._waiting[ask.id], self._holders[ask.id] = ask, holder
-        self._note(Asked(ask, back))
-        self._look_again()
+        now = self.now_ms
+        away = now - self._seen.get(ask.tenant, 0) > AWAY_S * 1000 and not self._book.has(ask.tenant)
+        self._planner.add(ask, back=away)
+        self._seen[ask.tenant] = now
+        self._book.wait(ask, holder)
+        self._note(e.Asked(ask, away))
 
     def withdraw(self, ask: str) -> None:
         """An ask that still waits is not wanted any more."""
-        if not self._closed and self._waiting.pop(ask, None) is not None:
+        if not self._closed and self._book.withdrawn(ask):
             self._planner.withdraw(ask)
-            self._note(Withdrawn(ask))
-            self._forget(ask)
-            self._look_again()
+            self._note(e.Withdrawn(ask))
 
     def end(self, ask: str, node: NodeId, reason: str) -> None:
         """Give a lease back; nothing happens if it is not held."""
-        lease = None if self._closed else self._leases.get(ask, {}).pop(node, None)
+        lease = None if self._closed else self._book.over(ask, node)[0]
         if lease is not None:
             now = self.now_ms  # one reading: what was used is counted the same when it is made again
             self._planner.end(ask, node, now)
-            self._journal.note(Ended(ask, node, reason), now, 0)
             self._seen[lease.tenant] = now
-            self._forget(ask)
-            self._look_again()
+            self._note(e.Ended(ask, node, reason), now)
 
     def adopt(self, ask: str, holder: Holder) -> Mapping[NodeId, Lease]:
         """Take over the leases that an ask has held since before a restart."""
-        held = dict(self._leases.get(ask, {}))
-        if held:
-            self._holders[ask] = holder
-        return held
-
-    def lease(self, ask: str, node: NodeId) -> Lease | None:
-        """Return the lease if it is held."""
-        return self._leases.get(ask, {}).get(node)
-
-    def waits(self, ask: str) -> bool:
-        """Say whether the ask has not been granted yet."""
-        return ask in self._waiting
+        return self._book.adopt(ask, holder)
 
     def release(self, job: JobId, reason: str, *, keep: Collection[str] = ()) -> None:
         """Give back what a job holds and asks for, save for the exchanges ``keep``."""
@@ -156,11 +119,38 @@ class Schedule:
         def over(ask: str) -> bool:
             return ask not in keep and ask.rpartition("/")[0] not in keep
 
-        for ask in [a.id for a in self._waiting.values() if a.job == job and over(a.id)]:
-            self.withdraw(ask)
+        for ask in self.asks_of(job):
+            if over(ask.id):
+                self.withdraw(ask.id)
         for lease in self.leases():
             if lease.job == job and over(lease.ask):
                 self.end(lease.ask, lease.node, reason)
+
+    # ---- those who look
+
+    def lease(self, ask: str, node: NodeId) -> Lease | None:
+        """Return the lease if it is held."""
+        return self._book.lease(ask, node)
+
+    def leases(self) -> list[Lease]:
+        """Return every lease that is held."""
+        return self._book.leases()
+
+    def waits(self, ask: str) -> bool:
+        """Say whether the ask has not been granted yet."""
+        return self._book.waiting(ask) is not None
+
+    def asks_of(self, job: JobId) -> list[Ask]:
+        """Return what a job waits for."""
+        return self._book.asks_of(job)
+
+    def held(self, site: TenantId, tenant: TenantId) -> Amount:
+        """Return what a tenant holds at a site now."""
+        return total(lease.need for lease in self.leases() if (lease.site, lease.tenant) == (site, tenant))
+
+    async def flush(self) -> None:
+        """Write down what is not yet written."""
+        await self._journal.flush()
 
     # ---- nodes and grants
 
@@ -171,41 +161,25 @@ class Schedule:
             timer.cancel()
         if not self._closed:
             self._planner.put_node(node)
-            self._note(Came(node))
-            self._look_again()
+            self._note(e.Came(node))
 
     def leave(self, node: NodeId) -> None:
         """A node is gone; its leases wait for it a while."""
-        if self._closed or node in self._away:
-            return
-        self._planner.remove_node(node)
-        self._note(Left(node))
-        self._wait_for(node)
-        self._look_again()
-
-    def give(self, grant: Grant) -> None:
-        """A site's owner set a grant."""
-        if not self._closed:
-            self._planner.put_grant(grant)
-            self._note(Given(grant))
-            self._look_again()
+        if not self._closed and node not in self._away:
+            self._planner.remove_node(node)
+            self._wait_for(node)
+            self._note(e.Left(node))
 
     def granted(self, site: TenantId, tenant: TenantId, grant: Grant | None) -> None:
         """A site's owner set a grant, or took it away."""
+        if self._closed:
+            return
         if grant is not None:
-            self.give(grant)
-        elif not self._closed:
+            self._planner.put_grant(grant)
+            self._note(e.Given(grant))
+        else:
             self._planner.remove_grant(site, tenant)
-            self._note(Taken(site, tenant))
-            self._look_again()
-
-    def held(self, site: TenantId, tenant: TenantId) -> Amount:
-        """Return what a tenant holds at a site now."""
-        return total(lease.need for lease in self.leases() if (lease.site, lease.tenant) == (site, tenant))
-
-    def leases(self) -> list[Lease]:
-        """Return every lease that is held."""
-        return [lease for held in self._leases.values() for lease in held.values()]
+            self._note(e.Taken(site, tenant))
 
     # ---- deciding
 
@@ -234,37 +208,32 @@ class Schedule:
     def _decide(self) -> None:
         now = self.now_ms
         acts = [d for d in self._planner.decide(now) if isinstance(d, (Start, Expire, Revoke))]
-        if not acts:
-            return
-        self._turn += 1
-        told: list[Callable[[], None]] = [self._act(decision, now) for decision in acts]
+        self._turn += bool(acts)
+        told = [self._act(decision, now) for decision in acts]
         for tell in told:  # after all are booked: who is told may look at the others
             try:
                 tell()
-            except Exception:  # the guard of this loop: one round must not take the others along
+            except Exception:  # noqa: BLE001 - the guard of this loop: one round must not take the others along
                 _log.exception("schedule_told_in_vain")
 
     def _act(self, decision: Decision, now: int) -> Callable[[], None]:
         """Book one decision; return what tells its holder."""
         match decision:
             case Start(ask, leases):
-                self._journal.note(Started(ask.id, leases), now, self._turn)
-                del self._waiting[ask.id]
-                self._leases.setdefault(ask.id, {}).update({lease.node: lease for lease in leases})
-                return lambda holder=self._holders[ask.id]: holder.on_start(leases)  # type: ignore[misc]
+                self._journal.note(e.Started(ask.id, leases), now, self._turn)
+                holder = self._book.granted(ask.id, leases)
+                return (lambda: holder.on_start(leases)) if holder is not None else lambda: None
             case Expire(lease):
-                self._journal.note(Expired(lease.ask, lease.node), now, self._turn)
+                self._journal.note(e.Expired(lease.ask, lease.node), now, self._turn)
                 return self._lost(lease, "lease_expired")
             case Revoke(lease, reason):
-                self._journal.note(Revoked(lease.ask, lease.node, reason), now, self._turn)
+                self._journal.note(e.Revoked(lease.ask, lease.node, reason), now, self._turn)
                 return self._lost(lease, "lease_revoked")
             case _:
                 raise TypeError(f"a wait is no act: {decision!r}")
 
     def _lost(self, lease: Lease, reason: str) -> Callable[[], None]:
-        self._leases[lease.ask].pop(lease.node)
-        holder = self._holders.get(lease.ask)
-        self._forget(lease.ask)
+        _, holder = self._book.over(lease.ask, lease.node)
         return (lambda: holder.on_lost(lease, reason)) if holder is not None else lambda: None
 
     def _wait_for(self, node: NodeId) -> None:
@@ -273,30 +242,16 @@ class Schedule:
     def _forfeit(self, node: NodeId) -> None:
         """A node stays away: what it holds goes back."""
         del self._away[node]
-        for lease in [held[node] for held in self._leases.values() if node in held]:
-            holder = self._holders.get(lease.ask)
+        for lease in [lease for lease in self.leases() if lease.node == node]:
+            holder = self._book.adopted(lease.ask)
             self.end(lease.ask, node, "node_away")
             if holder is not None:
                 holder.on_lost(lease, "node_away")
 
-    def _was_away(self, tenant: TenantId) -> bool:
-        """Say whether a tenant that asks has had nothing here for a while; between two rounds it is not away."""
-        now, seen = self.now_ms, self._seen.get(tenant)
-        self._seen[tenant] = now
-        if any(ask.tenant == tenant for ask in self._waiting.values()):
-            return False
-        if any(lease.tenant == tenant for lease in self.leases()):
-            return False
-        return seen is None or now - seen > AWAY_S * 1000
-
-    def _forget(self, ask: str) -> None:
-        if not self._leases.get(ask):
-            self._leases.pop(ask, None)
-            if ask not in self._waiting:
-                self._holders.pop(ask, None)
-
-    def _note(self, event: Event) -> None:
-        self._journal.note(event, self.now_ms, 0)
+    def _note(self, event: e.Event, at_ms: int | None = None) -> None:
+        """Write down what happened, and look at everything again."""
+        self._journal.note(event, self.now_ms if at_ms is None else at_ms, 0)
+        self._look_again()
 
     def _look_again(self) -> None:
         if self._soon is None and not self._closed:

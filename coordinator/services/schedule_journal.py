@@ -48,10 +48,11 @@ class ScheduleJournal:
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Task[None] | None = None
         self._lost = False
+        self._one_at_a_time = asyncio.Lock()  # rows are written in their order, also after one write failed
 
     async def load(self, policy: Policy, now_ms: int) -> tuple[State, int, int]:
         """Return the state that the journal leads to under ``policy``, its last turn and its last time."""
-        base, fold = await self._store.read(lambda tx: _fold(tx, None))
+        base, fold = await self._store.read(_fold)
         self._seq, self._at_ms = fold.seq, fold.at_ms
         self._snapshot_at = base.seq if base is not None else 0
         if fold.parted is not None:
@@ -74,10 +75,7 @@ class ScheduleJournal:
 
     async def flush(self) -> None:
         """Write what is there."""
-        if self._writing is not None:
-            await asyncio.wait({self._writing})
-        if self._waiting:
-            await self._write()
+        await self._write()
 
     async def close(self) -> None:
         """Write what is left."""
@@ -88,14 +86,6 @@ class ScheduleJournal:
             await self.flush()
         except PlatformError as error:
             _log.warning("schedule_not_written", code=error.code, detail=error.detail)
-
-    async def state_before(self, entry: Entry) -> Fold:
-        """Return what the journal leads to just before ``entry``.
-
-        Raises:
-            NotFound: it is too long ago.
-        """
-        return (await self._store.read(lambda tx: _fold(tx, entry.seq)))[1]
 
     def _plan(self, delay_s: float) -> None:
         if self._timer is None and self._writing is None and not self._lost:
@@ -120,23 +110,26 @@ class ScheduleJournal:
             self._plan(delay_s)
 
     async def _write(self) -> None:
-        rows, self._waiting = self._waiting, []
-        snapshot = self._due()
+        async with self._one_at_a_time:
+            rows, self._waiting = self._waiting, []
+            snapshot = self._due()
+            if not rows and snapshot is None:
+                return
 
-        def work(tx: Tx) -> None:
-            if not _all_there(tx, rows):  # a commit in doubt may have succeeded
-                tx.schedule.append(rows)
+            def work(tx: Tx) -> None:
+                if not _all_there(tx, rows):  # a commit in doubt may have succeeded
+                    tx.schedule.append(rows)
+                if snapshot is not None:
+                    tx.schedule.put_snapshot(snapshot)
+                    tx.schedule.prune(snapshot.seq - self._keep)
+
+            try:
+                await self._store.write(work)
+            except BaseException:
+                self._keep_for_later(rows)
+                raise
             if snapshot is not None:
-                tx.schedule.put_snapshot(snapshot)
-                tx.schedule.prune(snapshot.seq - self._keep)
-
-        try:
-            await self._store.write(work)
-        except BaseException:
-            self._keep_for_later(rows)
-            raise
-        if snapshot is not None:
-            self._snapshot_at = snapshot.seq
+                self._snapshot_at = snapshot.seq
 
     def _due(self) -> Snapshot | None:
         if self._state is None or self._seq - self._snapshot_at < self._snapshot_every:
@@ -155,14 +148,20 @@ def _all_there(tx: Tx, rows: list[Entry]) -> bool:
     return bool(rows) and last is not None and last.seq >= rows[-1].seq
 
 
-def _fold(tx: Tx, before: int | None) -> tuple[Snapshot | None, Fold]:
-    """Fold the journal from the newest snapshot it can start from, up to and without row ``before``."""
+def fold_before(tx: Tx, seq: int) -> Fold:
+    """Return what the journal leads to just before row ``seq``.
+
+    Raises:
+        Corrupted: rows are missing, for it was too long ago.
+    """
+    return _fold(tx, seq)[1]
+
+
+def _fold(tx: Tx, before: int | None = None) -> tuple[Snapshot | None, Fold]:
     base = tx.schedule.snapshot(None if before is None else before - 1)
     fold = Fold(base)
     while True:
         page = tx.schedule.entries(fold.seq, _PAGE)
-        if before is not None:
-            page = [entry for entry in page if entry.seq < before]
-        fold.feed(page)
-        if len(page) < _PAGE:
+        fold.feed([entry for entry in page if before is None or entry.seq < before])
+        if len(page) < _PAGE or (before is not None and page[-1].seq >= before):
             return base, fold

@@ -13,7 +13,8 @@ from coordinator.scheduling import events as e
 from coordinator.scheduling.policies import named
 from coordinator.scheduling.records import Ask, Lease, Need, Node
 from coordinator.scheduling.replay import Fold, ask_of, lease_id
-from coordinator.services.schedule import AWAY_S, Holder, Schedule
+from coordinator.services.leasebook import Holder
+from coordinator.services.schedule import AWAY_S, Schedule
 from coordinator.services.schedule_journal import ScheduleJournal
 
 HOUR = 3_600_000
