@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,15 +11,20 @@ from typing import Any
 
 import pytest
 
+from tests.gpus import build_library
 from tests.platform import FEDERATION, HANSA, Node, Platform, platform, pretty
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+GCC = shutil.which("gcc")
 APP = Path(__file__).parents[1] / "apps" / "stateful"
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     with platform(tmp_path_factory.mktemp("life"), ["alpha", "beta"]) as running:
+        if GCC:  # a driver's library that knows two GPUs
+            build_library(running.root / "nvml", gpus=2)
+            running.nodes["beta"].process.env["LD_LIBRARY_PATH"] = str(running.root / "nvml")
         running.start_nodes()
         yield running
 
@@ -45,6 +51,25 @@ def test_a_node_runs_an_app_only_once_its_steward_has_approved_it_and_needs_no_r
     done = whole.finish(whole.submit(app))
     assert done["state"] == "succeeded", pretty(done)
     whole.until(lambda: f"waiting for a job in {FEDERATION}" in status(alpha)["agent"], "the agent at rest")
+    log = json.loads(alpha.hansa("leases", "--json"))
+    assert {(row["job"], row["tenant"], row["outcome"]) for row in log["leases"]} == {(done["id"], "alpha", "done")}
+    (sums,) = log["tenants"]
+    assert (sums["tenant"], sums["leases"], sums["gpu_s"]) == ("alpha", len(log["leases"]), 0.0)
+    assert sums["cpu_s"] == pytest.approx(sum(row["held_s"] for row in log["leases"]))
+
+
+@pytest.mark.skipif(not GCC, reason="no gcc to build a driver's library with")
+def test_the_devices_that_a_driver_knows_are_reported_and_those_withheld_are_not_lent(whole: Platform) -> None:
+    beta = whole.nodes["beta"]
+
+    def lent() -> list[tuple[str, int]]:
+        (node,) = [n for n in whole.admin.nodes.list() if n["name"] == "beta"]
+        return [(device["uuid"], device["memory_mib"]) for device in node["devices"]]
+
+    assert lent() == [("GPU-test-0", 8000), ("GPU-test-1", 8000)]
+    assert status(beta)["devices"] == ["GPU-test-0", "GPU-test-1"]
+    beta.hansa("policy", "set", "withheld_devices", "GPU-test-1")
+    whole.until(lambda: lent() == [("GPU-test-0", 8000)], "the device taken back")
 
 
 def test_a_node_that_is_well_passes_every_check_of_the_doctor(whole: Platform) -> None:

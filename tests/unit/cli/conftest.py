@@ -110,6 +110,7 @@ def node():
             "online": True, "state": "online", "created_at": "2026-01-01T00:00:00.000Z", "seen_at": None,
             "certificate_until": "2026-01-02T00:00:00.000Z", "generation": 1, "datasets": [], "approvals": [],
             "environments": ["default"], "slots": 1, "cpus": 2, "memory_mib": 1, "sandbox": "bwrap", "serving": "",
+            "devices": [], "labels": [], "enforcement": ["visible", "files"],
             "release": "0.1.0", "skew_s": 0.0, **fields,
         }  # fmt: skip
 
