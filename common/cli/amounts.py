@@ -86,9 +86,22 @@ def amount_in_words(amount: object) -> str:
     return ",".join(words)
 
 
+def held_in_words(amount: object) -> str:
+    """Return what is held of an amount, without what is nought."""
+    if not isinstance(amount, Mapping):
+        return "not known"
+    some = {
+        name: {kind: figure for kind, figure in value.items() if figure}
+        if isinstance(value, Mapping)
+        else value or None
+        for name, value in amount.items()
+    }
+    return amount_in_words(some) or "nothing"
+
+
 def size_in_words(size: int) -> str:
-    """Return bytes in the largest unit that loses nothing visible: ``40GiB``, ``1.5TiB``, ``617bytes``."""
-    value, unit = Fraction(size), "bytes"
+    """Return bytes in the largest unit that loses nothing visible: ``40GiB``, ``1.5TiB``, ``617B``; nought is ``0``."""
+    value, unit = Fraction(size), "B" if size else ""
     for larger in ("KiB", "MiB", "GiB", "TiB"):
         if value < KIB:
             break

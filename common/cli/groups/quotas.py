@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from common.cli.amounts import NOTHING, amount_in_words, parse_amount, parse_size, size_in_words
+from common.cli.amounts import NOTHING, amount_in_words, held_in_words, parse_amount, parse_size, size_in_words
 from common.cli.output import Column, ago, cell, field
 from common.cli.session import Session, session
 from common.client.records_quotas import Allowance, Amount, Grant
@@ -84,9 +84,9 @@ def ls(
         ("TENANT", field("tenant")),
         ("GUARANTEE", _amount("guarantee")),
         ("LIMIT", _amount("limit")),
-        ("HELD", _amount("held")),
+        ("HELD", _held),
         ("WEIGHT", field("weight")),
-        ("SET", ago("set_at", now.now)),
+        ("AGE", ago("set_at", now.now)),
     ]
     now.out.rows(
         now.client.quotas.grants(site or None, tenant or None),
@@ -178,7 +178,7 @@ def _show_grant(now: Session, grant: Grant) -> None:
         ("tenant", field("tenant")),
         ("guarantee", _amount("guarantee")),
         ("limit", _amount("limit")),
-        ("held now", lambda row: _amount("held")(row) if row.get("held") is not None else "not known"),
+        ("held now", _held),
         ("weight", field("weight")),
         ("set", lambda row: f"{ago('set_at', now.now)(row)} ago by {cell(row.get('set_by'))}"),
     ]
@@ -193,6 +193,10 @@ def _show_allowance(now: Session, allowance: Allowance) -> None:
 
 def _amount(name: str) -> Callable[[Mapping[str, object]], str]:
     return lambda row: amount_in_words(row.get(name))
+
+
+def _held(row: Mapping[str, object]) -> str:
+    return held_in_words(row.get("held"))
 
 
 def _of(row: Mapping[str, object], name: str) -> str:

@@ -7,7 +7,7 @@ import typer
 from hypothesis import given
 from hypothesis import strategies as st
 
-from common.cli.amounts import amount_in_words, parse_amount, parse_size, size_in_words
+from common.cli.amounts import amount_in_words, held_in_words, parse_amount, parse_size, size_in_words
 from common.units import GIB, MIB
 
 NONE = {"gpu_milli": {}, "gpu_memory_mib": {}, "cpu_milli": None, "ram_mib": None}
@@ -56,6 +56,15 @@ def test_small_amounts_are_shown_as_they_can_be_typed_again(milli, mib, cpu, ram
     assert parse_amount(amount_in_words(amount) or "none", "--limit") == amount
 
 
+def test_what_is_held_is_shown_without_what_is_nought():
+    nought = {"gpu_milli": {"cuda": 0}, "gpu_memory_mib": {}, "cpu_milli": 0, "ram_mib": 0}
+    assert [held_in_words(a) for a in (None, nought, nought | {"ram_mib": 512})] == [
+        "not known",
+        "nothing",
+        "ram=512MiB",
+    ]
+
+
 def test_sizes():
     assert [parse_size(t, "-") for t in ("7", "7 bytes", "2GiB", "0.5 gib", "1TiB")] == [
         7,
@@ -65,8 +74,8 @@ def test_sizes():
         1024 * GIB,
     ]
     assert [size_in_words(n) for n in (0, 617, 40 * GIB, 1536 * GIB, 3 * MIB)] == [
-        "0bytes",
-        "617bytes",
+        "0",
+        "617B",
         "40GiB",
         "1.5TiB",
         "3MiB",
