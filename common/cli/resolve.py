@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from common.client import Client
-from common.client.records import Job, Node
+from common.client.records import Job
+from common.client.records_nodes import Node
 from common.errors import BadInput, NotFound
 
 _JOB_LENGTH = len("job_") + 16

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from common.client.http import Http, segment
-from common.client.records import Federation, JoinToken, NewToken, Node, Tenant, Token
+from common.client.records import Federation, JoinToken, NewToken, Tenant, Token
+from common.client.records_nodes import Node
 
 
 class Tenants:

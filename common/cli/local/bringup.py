@@ -18,7 +18,7 @@ from common.cli.context import Context, Contexts, save
 from common.cli.local.layout import FEDERATION, Layout, Site, prepare_folders
 from common.cli.local.processes import Processes
 from common.client import Client
-from common.client.records import Node
+from common.client.records_nodes import Node
 from common.clock import Clock
 from common.errors import PlatformError, Unreachable
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from common.errors import NotFound
 from common.ids import FederationId, NodeId
-from coordinator.api import resources, views
-from coordinator.api import schemas as s
+from coordinator.api import resources, views_nodes
 from coordinator.api.caller import Authenticated, Caller
 from coordinator.api.pages import Paging, cut
 from coordinator.api.routes.parts import NodePath, router
+from coordinator.api.schemas import Page
+from coordinator.api.schemas_nodes import NodeOut
 from coordinator.domain.nodes import Node
 
 ROUTER = router("nodes")
 
 
 @ROUTER.get("/nodes", operation_id="nodes_list")
-async def list_(caller: Authenticated, paging: Paging) -> s.Page[s.NodeOut]:
+async def list_(caller: Authenticated, paging: Paging) -> Page[NodeOut]:
     """List your nodes, and those that share something into your federations."""
     sharing = await caller.sharing()
     who = caller.principal
@@ -23,11 +24,11 @@ async def list_(caller: Authenticated, paging: Paging) -> s.Page[s.NodeOut]:
     every = await caller.services.store.read(lambda tx: list(tx.nodes.list(tenants)))
     seen = caller.seen("node::read", every, lambda n: resources.node(n, sharing))
     page, token = cut(seen, lambda n: (n.tenant, n.name, n.id), paging)
-    return s.Page(items=[_view(n, caller, sharing) for n in page], next_page_token=token)
+    return Page(items=[_view(n, caller, sharing) for n in page], next_page_token=token)
 
 
 @ROUTER.get("/nodes/{node}", operation_id="nodes_get")
-async def get(node: NodePath, caller: Authenticated) -> s.NodeOut:
+async def get(node: NodePath, caller: Authenticated) -> NodeOut:
     """Return a node."""
     record, sharing = await _found(node, caller)
     caller.require("node::read", resources.node(record, sharing))
@@ -35,7 +36,7 @@ async def get(node: NodePath, caller: Authenticated) -> s.NodeOut:
 
 
 @ROUTER.post("/nodes/{node}:revoke", operation_id="nodes_revoke")
-async def revoke(node: NodePath, caller: Authenticated) -> s.NodeOut:
+async def revoke(node: NodePath, caller: Authenticated) -> NodeOut:
     """Shut a node out for good and end its connection."""
     record, sharing = await _found(node, caller)
     caller.require("node::revoke", resources.node(record, sharing))
@@ -51,8 +52,8 @@ async def _found(node: str, caller: Caller) -> tuple[Node, resources.Sharing]:
     return record, await caller.sharing()
 
 
-def _view(record: Node, caller: Caller, sharing: resources.Sharing) -> s.NodeOut:
+def _view(record: Node, caller: Caller, sharing: resources.Sharing) -> NodeOut:
     who = caller.principal
     own_house = who.is_platform_admin or record.tenant in who.tenants
     within: frozenset[FederationId] | None = None if own_house else sharing.joined(who.tenants)
-    return views.node(record, online=record.id in caller.services.link.connected(), within=within)
+    return views_nodes.node(record, online=record.id in caller.services.link.connected(), within=within)
