@@ -93,5 +93,7 @@ class Places:
 
     def _sentence(self, tenant: TenantId) -> str:
         number = self._number(tenant)
+        if number == 0:
+            return f"{tenant} may run no jobs now (hansa quota show {tenant})"
         jobs = "1 job" if number == 1 else f"{number} jobs"
         return f"waits for another job of {tenant} to end: it may run {jobs} at once (hansa quota show {tenant})"

@@ -86,10 +86,10 @@ def test_jobs_wait_in_line_through_a_restart_and_start_one_after_the_other(platf
     jobs = [platform.submit(trained[0], seed=seed) for seed in (1, 2, 3)]
     with pytest.raises(TenantQuotaExceeded, match="3 unfinished jobs: 0 may run and 3 may wait at once"):
         platform.submit(trained[0], seed=4)
-    assert [waits(platform, j, "it may run 0 jobs at once")["state"] for j in jobs] == ["queued"] * 3
+    assert [waits(platform, j, "cleveland may run no jobs now")["state"] for j in jobs] == ["queued"] * 3
     platform.coordinator.kill()
     platform.start()
-    assert [waits(platform, j, "it may run 0 jobs at once")["state"] for j in jobs] == ["queued"] * 3
+    assert [waits(platform, j, "cleveland may run no jobs now")["state"] for j in jobs] == ["queued"] * 3
     assert platform.client.jobs.cancel(jobs[1])["state"] == "cancelled"
     platform.until(lambda: all(node["online"] for node in platform.admin.nodes.list()), "nodes online")
     allow(platform, running_jobs=1)

@@ -106,7 +106,7 @@ async def test_a_raised_limit_starts_who_waits_and_a_lowered_one_stops_nobody(li
 async def test_none_may_run_where_the_limit_is_nought(line):
     line.places.allow(Allowance("north", 0, 9, 9))
     await line.come(job(0))
-    assert line.began == []
+    assert (line.began, line.said["job_0"]) == ([], ["north may run no jobs now (hansa quota show north)"])
     line.places.allow(Allowance("north", 1, 9, 9))
     await turn()
     assert line.began == ["job_0"]
