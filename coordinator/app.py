@@ -53,6 +53,7 @@ from coordinator.services.identity import Identity
 from coordinator.services.nodes import Presence
 from coordinator.services.places import Places
 from coordinator.services.publish import Publisher
+from coordinator.services.queue import QueueView
 from coordinator.services.schedule import Schedule
 from coordinator.services.schedule_journal import ScheduleJournal
 from coordinator.services.submit import Submissions
@@ -220,6 +221,7 @@ class Coordinator:
             grants=Grants(around.store, self.clock, held=around.schedule.held, changed=around.schedule.granted),
             allowances=allowances,
             desk=desk,
+            queue=QueueView(around.schedule, around.store),
             feed=around.feed,
             publisher=around.publisher,
             deployments=around.deployments,

@@ -19,6 +19,7 @@ import httpx
 from common.client.capacity import CapacityPlan
 from common.client.http import Http, Param
 from common.client.models import Models
+from common.client.queue import Schedule
 from common.client.quotas import Quotas
 from common.client.records import Ca, Whoami
 from common.client.tenancy import Federations, Nodes, Tenants
@@ -46,6 +47,7 @@ class Client:
         self.federations = Federations(self.http)
         self.nodes = Nodes(self.http)
         self.quotas = Quotas(self.http)
+        self.schedule = Schedule(self.http)
         self.apps = Apps(self.http)
         self.jobs = Jobs(self.http)
         self.models = Models(self.http)

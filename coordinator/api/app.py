@@ -11,7 +11,7 @@ from coordinator.api import problems
 from coordinator.api.middleware import BodyLimits, SecurityHeaders
 from coordinator.api.openapi import describe_refusals
 from coordinator.api.rates import Buckets
-from coordinator.api.routes import capacity, federations, jobs, models, nodes, quotas, system, tenants, versions
+from coordinator.api.routes import capacity, federations, jobs, models, nodes, queue, quotas, system, tenants, versions
 from coordinator.api.routes.parts import PREFIX
 from coordinator.api.services import Services
 from coordinator.api.settings import ApiSettings
@@ -26,6 +26,7 @@ _ROUTERS = (
     quotas.ROUTER,
     capacity.ROUTER,
     jobs.ROUTER,
+    queue.ROUTER,
     models.ROUTER,
     versions.ROUTER,
 )

@@ -19,6 +19,7 @@ from coordinator.services.feed import JobFeed
 from coordinator.services.grants import Grants
 from coordinator.services.identity import Identity
 from coordinator.services.publish import Publisher
+from coordinator.services.queue import QueueView
 from coordinator.services.submit import Submissions
 from policies.engine import Policies
 
@@ -49,6 +50,7 @@ class Services:
     grants: Grants
     allowances: Allowances
     desk: Desk
+    queue: QueueView
     feed: JobFeed
     publisher: Publisher
     deployments: Deployments

@@ -109,6 +109,8 @@ ROWS: dict[tuple[str, str], tuple[str, dict, dict[str, int]]] = {
         "/jobs", {"json": {"federation": "hearts", "app": "{app}"}},
         only(201, "admin", "scientist", *PARTNERS, hidden_from={"stranger"}),
     ),
+    ("GET", f"{API}/queue"): ("/queue", {}, LISTED),
+    ("GET", f"{API}/queue/history"): (f"/queue/history?id={JOB}/1", {}, SEEN_IN_FEDERATION),
     ("GET", f"{API}/jobs"): ("/jobs", {}, LISTED),
     ("GET", f"{API}/jobs/{{job}}"): (f"/jobs/{JOB}", {}, SEEN_IN_FEDERATION),
     ("POST", f"{API}/jobs/{{job}}:cancel"): (

@@ -34,6 +34,12 @@ from coordinator.domain.jobs import Job, JobEvent, JobState, RosterEntry, advanc
 from coordinator.domain.nodes import DatasetOffer, Node, NodeReport, NodeStatus
 from coordinator.domain.quotas import Allowance, Amount, Terms
 from coordinator.domain.tenancy import PLATFORM, Role
+from coordinator.scheduling.events import Asked, Began, Came, Entry
+from coordinator.scheduling.planner import Planner
+from coordinator.scheduling.policies import named
+from coordinator.scheduling.records import Ask, Need
+from coordinator.scheduling.records import Node as Machine
+from coordinator.scheduling.replay import decided
 from coordinator.services.allowances import Allowances
 from coordinator.services.booked import BookedBlobs
 from coordinator.services.deploy import Deployments
@@ -46,6 +52,9 @@ from coordinator.services.identity import Identity
 from coordinator.services.nodes import Presence
 from coordinator.services.preconditions import Seen
 from coordinator.services.publish import Publisher
+from coordinator.services.queue import QueueView
+from coordinator.services.schedule import Schedule
+from coordinator.services.schedule_journal import ScheduleJournal
 from coordinator.services.submit import Submissions
 from policies.engine import Policies
 
@@ -196,6 +205,7 @@ def _services(folder: Path, store: SqlStore, clock: ManualClock) -> tuple[Servic
         grants=grants,
         allowances=allowances,
         desk=desk,
+        queue=QueueView(Schedule(clock, named("fair"), ScheduleJournal(store)), store),
         feed=feed,
         publisher=Publisher(store, blobs, new_ed25519(), sandbox, clock),
         deployments=Deployments(store, blobs, wires, clock),
@@ -234,6 +244,7 @@ async def _furnish(folder: Path) -> None:
         tx.nodes.put(node(NORTH_PRIVATE, NORTH, "cellar"))
         tx.nodes.put(node(SOUTH_NODE, SOUTH, "clinic", HEARTS))
         tx.jobs.put(job())
+        tx.schedule.append(granted(JOB))
         for seq in range(3):
             tx.jobs.log(JOB, 1_000_000.0 + seq, "round_aggregated", {"round": seq, "loss": float("nan")})
             tx.jobs.put_exchange(exchange(seq))
@@ -254,6 +265,20 @@ async def _furnish(folder: Path) -> None:
         digest, _ = await services.submissions.add_app(await services.identity.authenticate(tokens[who]), archive)
     (folder / "app.digest").write_text(digest)
     await store.close()
+
+
+def granted(name: JobId) -> list[Entry]:
+    """Return the journal of a round that asked for both shared nodes and got them."""
+    nodes = [Machine(id_, site, 8000, 64_000, 1) for id_, site in ((NORTH_NODE, NORTH), (SOUTH_NODE, SOUTH))]
+    ask = Ask(f"{name}/1", name, NORTH, Need(), 2, 2, 1000, 60_000, 0, 5000, (NORTH_NODE, SOUTH_NODE))
+    planner = Planner(named("fair"))
+    happened = [Began(named("fair")), *(Came(node) for node in nodes), Asked(ask, back=True)]
+    for node in nodes:
+        planner.put_node(node)
+    planner.add(ask)
+    rows = [Entry(seq, 1000, 0, event) for seq, event in enumerate(happened, start=1)]
+    made = decided(planner.decide(1000))
+    return rows + [Entry(len(rows) + 1 + i, 1000, 1, event) for i, event in enumerate(made)]
 
 
 def furnish(folder: Path) -> Path:
