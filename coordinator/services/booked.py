@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from common.errors import PlatformError, TenantQuotaExceeded
 from common.ids import Digest, TenantId
 from coordinator.domain.quotas import Allowance
 from coordinator.ports.blobs import BlobStore
@@ -21,7 +23,18 @@ from coordinator.ports.store import Store, Tx
 
 Check = Callable[[Tx, TenantId], None]
 _INLINE = 256 * 1024  # bytes that are hashed without a thread
-_FRESH: ContextVar[list[tuple[TenantId, Digest]] | None] = ContextVar("fresh", default=None)
+Key = tuple[TenantId, Digest]
+
+
+@dataclass
+class _Scope:
+    """What one ``all_or_none`` has stored, and what it counts on."""
+
+    fresh: list[Key] = field(default_factory=list)
+    touched: set[Key] = field(default_factory=set)
+
+
+_SCOPE: ContextVar[_Scope | None] = ContextVar("scope", default=None)
 
 
 class BookedBlobs:
@@ -36,6 +49,7 @@ class BookedBlobs:
     def __init__(self, blobs: BlobStore, store: Store, check: Check) -> None:
         self._blobs, self._store, self._check = blobs, store, check
         self._news: defaultdict[TenantId, asyncio.Event] = defaultdict(asyncio.Event)
+        self._users: Counter[Key] = Counter()  # scopes that count on a blob
 
     async def put_bytes(self, tenant: TenantId, data: bytes) -> Digest:
         """Book and store ``data``."""
@@ -63,6 +77,7 @@ class BookedBlobs:
 
     async def exists(self, tenant: TenantId, digest: Digest) -> bool:
         """Say whether the blob is there."""
+        self._touch((tenant, digest))
         return await self._blobs.exists(tenant, digest)
 
     async def delete(self, tenant: TenantId, digest: Digest) -> None:
@@ -107,17 +122,34 @@ class BookedBlobs:
             self._check(tx, tenant)
             return True
 
+        self._touch((tenant, digest))
         fresh = await self._store.write(book)
         try:
             yield
-        except BaseException:
+        except PlatformError:  # not where it was cancelled: the bytes may be stored all the same
             if fresh:
                 await self._store.write(lambda tx: tx.quotas.drop(tenant, digest))
             raise
         if not fresh:  # whoever booked it may have failed to store it meanwhile
             await self._store.write(lambda tx: tx.quotas.keep(tenant, digest, size))
-        elif (noted := _FRESH.get()) is not None:
-            noted.append((tenant, digest))
+        elif (scope := _SCOPE.get()) is not None:
+            scope.fresh.append((tenant, digest))
+
+    def _touch(self, key: Key) -> None:
+        scope = _SCOPE.get()
+        if scope is not None and key not in scope.touched:
+            scope.touched.add(key)
+            self._users[key] += 1
+
+    async def leave(self, scope: _Scope, *, stopped: bool) -> None:
+        """End a scope of ``all_or_none``."""
+        for key in scope.touched:
+            self._users[key] -= 1
+            if not self._users[key]:
+                del self._users[key]
+        for tenant, digest in scope.fresh if stopped else ():
+            if (tenant, digest) not in self._users:
+                await self.delete(tenant, digest)
 
     def _tell(self, tenant: TenantId) -> None:
         self._news.pop(tenant, asyncio.Event()).set()
@@ -125,14 +157,21 @@ class BookedBlobs:
 
 @asynccontextmanager
 async def all_or_none(blobs: BlobStore) -> AsyncIterator[None]:
-    """Remove again what is newly booked within, if it ends in an error: half an import is of no use to anybody."""
-    fresh: list[tuple[TenantId, Digest]] = []
-    before = _FRESH.set(fresh)
+    """Remove again what is newly booked within, if the tenant's limit stops it: half a version is of no use to anybody.
+
+    What another one at the same time has found there, or has stored too, stays.  So does everything after any other
+    error: what was cancelled or lost may have been written down all the same.
+    """
+    if not isinstance(blobs, BookedBlobs):
+        yield
+        return
+    scope, stopped = _Scope(), False
+    before = _SCOPE.set(scope)
     try:
         yield
-    except BaseException:
-        for tenant, digest in fresh:
-            await blobs.delete(tenant, digest)
+    except TenantQuotaExceeded:
+        stopped = True
         raise
     finally:
-        _FRESH.reset(before)
+        _SCOPE.reset(before)
+        await blobs.leave(scope, stopped=stopped)

@@ -19,6 +19,7 @@ from coordinator.domain.models import ModelVersion
 from coordinator.ports.store import Tx
 from coordinator.services import offers
 from coordinator.services.around import Around
+from coordinator.services.booked import all_or_none
 from coordinator.services.objects import HeldObject, copy_out
 
 _SERVER = 1  # Flower's id of the server's side
@@ -85,11 +86,12 @@ async def launch_app(around: Around, job: Job) -> Child:
 
 async def publish(around: Around, job: Job, round_: int, held: HeldObject, included: int) -> ModelVersion:
     """Make the object a version of the job's model; the same one if it is one already."""
-    if not await around.blobs.exists(job.tenant, held.digest):
-        path = await asyncio.to_thread(copy_out, held, around.blobs.work_dir())
-        await around.blobs.put_file(job.tenant, path, held.digest)
-    blob = await around.blobs.open(job.tenant, held.digest)
-    return await around.publisher.publish(job, round_, blob, held.digest, held.size, job.metrics, included)
+    async with all_or_none(around.blobs):
+        if not await around.blobs.exists(job.tenant, held.digest):
+            path = await asyncio.to_thread(copy_out, held, around.blobs.work_dir())
+            await around.blobs.put_file(job.tenant, path, held.digest)
+        blob = await around.blobs.open(job.tenant, held.digest)
+        return await around.publisher.publish(job, round_, blob, held.digest, held.size, job.metrics, included)
 
 
 async def clean_up(around: Around, job: Job, rows: Sequence[Exchange], asked: Iterable[NodeId]) -> None:

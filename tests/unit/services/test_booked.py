@@ -127,3 +127,42 @@ async def test_half_of_something_is_removed_and_what_was_there_before_stays(worl
     async with all_or_none(booked):
         await booked.put_bytes("north", b"new" * 20)
     assert await stored(store) == 90
+
+
+async def test_what_another_counts_on_is_not_removed_with_the_half(world):
+    booked, _, store = world
+    go_on, found = asyncio.Event(), asyncio.Event()
+
+    async def fails() -> None:
+        async with all_or_none(booked):
+            await booked.put_bytes("north", b"shared" * 10)
+            found.set()
+            await go_on.wait()
+            await booked.put_bytes("north", b"too much" * 10)
+
+    async def counts_on_it() -> None:
+        await found.wait()
+        async with all_or_none(booked):
+            assert await booked.exists("north", hashlib.sha256(b"shared" * 10).hexdigest())
+            go_on.set()
+            await asyncio.wait({failing})
+
+    failing = asyncio.create_task(fails())
+    await counts_on_it()
+    assert isinstance(failing.exception(), TenantQuotaExceeded)
+    assert await stored(store) == 60
+    assert await booked.exists("north", hashlib.sha256(b"shared" * 10).hexdigest())
+
+
+async def test_after_any_other_error_what_was_stored_stays(world):
+    booked, _, store = world
+
+    async def cancelled() -> None:
+        async with all_or_none(booked):
+            await booked.put_bytes("north", b"kept" * 10)
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await cancelled()
+    assert await stored(store) == 40
+    assert len([d async for d in booked.list("north")]) == 1
