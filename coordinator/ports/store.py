@@ -163,8 +163,8 @@ class Quotas(Protocol):
         """As ``remove_grant``: the defaults hold again."""
         ...
 
-    def keep(self, tenant: TenantId, digest: Digest, size: int) -> bool:
-        """Book a blob of ``size`` bytes; False, and nothing happens, if it is booked already."""
+    def keep(self, tenant: TenantId, digest: Digest, size: int) -> int | None:
+        """Book a blob of ``size`` bytes and return the new sum; None, and nothing happens, if it is booked already."""
         ...
 
     def drop(self, tenant: TenantId, digest: Digest) -> None:

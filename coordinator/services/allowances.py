@@ -45,6 +45,7 @@ class Allowances:
     def __init__(self, store: Store, clock: Clock, defaults: Allowance, running: Running) -> None:
         self._store, self._clock, self._defaults = store, clock, defaults
         self._running = running
+        self._own: dict[TenantId, Allowance] = {}  # as they are stored: nobody else writes them while we may
         self._told: list[Changed] = []
 
     def on_change(self, told: Changed) -> None:
@@ -56,7 +57,12 @@ class Allowances:
         for allowance in await self._store.read(lambda tx: list(tx.quotas.allowances())):
             self._changed(allowance)
 
+    def now(self, tenant: TenantId) -> Allowance:
+        """Return what holds for ``tenant``, without a look at the store."""
+        return self._own.get(tenant) or self.default(tenant)
+
     def _changed(self, allowance: Allowance) -> None:
+        self._own[allowance.tenant] = allowance
         for told in self._told:
             told(allowance)
 

@@ -117,7 +117,7 @@ class BookedBlobs:
     @asynccontextmanager
     async def _booked(self, tenant: TenantId, digest: Digest, size: int) -> AsyncIterator[None]:
         def book(tx: Tx) -> bool:
-            if not tx.quotas.keep(tenant, digest, size):
+            if tx.quotas.keep(tenant, digest, size) is None:
                 return False
             self._check(tx, tenant)
             return True

@@ -33,11 +33,9 @@ class Room:
 
     def book(self, tx: Tx, row: Exchange) -> bool:
         """Book the objects of ``row``; return whether the tenant has more now than it may."""
-        tenant = self._job().tenant
-        for reply in row.replies:
-            if reply.digest is not None:
-                tx.quotas.keep(tenant, reply.digest, reply.size)
-        return tx.quotas.stored(tenant) > self._around.allowances.of(tx, tenant).stored_bytes
+        tenant, limit = self._job().tenant, self._around.allowances.now(self._job().tenant).stored_bytes
+        sums = [tx.quotas.keep(tenant, r.digest, r.size) for r in row.replies if r.digest is not None]
+        return any(total is not None and total > limit for total in sums)
 
     async def wait(self) -> None:
         """Return when the tenant has no more than it may."""

@@ -87,15 +87,16 @@ async def test_a_blob_counts_once_until_it_is_dropped(store: SqlStore):
     keep = lambda tenant, digest, size: store.write(lambda tx: tx.quotas.keep(tenant, digest, size))  # noqa: E731
     total = lambda tenant: store.read(lambda tx: tx.quotas.stored(tenant))  # noqa: E731
     assert await total(r.NORTH) == 0
-    assert await keep(r.NORTH, r.A, 100)
-    assert not await keep(r.NORTH, r.A, 100)
-    assert await keep(r.NORTH, r.B, 2**50)
-    assert await keep(r.SOUTH, r.A, 7)
+    assert await keep(r.NORTH, r.A, 100) == 100
+    assert await keep(r.NORTH, r.A, 100) is None
+    assert await keep(r.NORTH, r.B, 2**50) == 100 + 2**50
+    assert await keep(r.NORTH, r.C, 0) == 100 + 2**50
+    assert await keep(r.SOUTH, r.A, 7) == 7
     assert (await total(r.NORTH), await total(r.SOUTH)) == (100 + 2**50, 7)
     await store.write(lambda tx: tx.quotas.drop(r.NORTH, r.A))
     await store.write(lambda tx: tx.quotas.drop(r.NORTH, r.A))
     assert (await total(r.NORTH), await total(r.SOUTH)) == (2**50, 7)
-    assert await keep(r.NORTH, r.A, 100)
+    assert await keep(r.NORTH, r.A, 100) == 100 + 2**50
     assert await total(r.NORTH) == 100 + 2**50
 
 

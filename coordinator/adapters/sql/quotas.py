@@ -17,6 +17,15 @@ _GRANTS = Rows(t.GRANTS, Grant)
 _ALLOWANCES = Rows(t.ALLOWANCES, Allowance)
 
 
+_TOTAL = t.STORED_TOTALS.c
+_ADD = (
+    sa.update(t.STORED_TOTALS)
+    .where(_TOTAL.tenant == sa.bindparam("whose", type_=t.Words))
+    .values(bytes=_TOTAL.bytes + sa.bindparam("size", type_=sa.BigInteger))
+    .returning(_TOTAL.bytes)
+)
+
+
 class SqlQuotas:
     """``coordinator.ports.store.Quotas`` in one transaction."""
 
@@ -61,12 +70,13 @@ class SqlQuotas:
     def remove_allowance(self, tenant: TenantId, *, expected_generation: int) -> bool:
         return self._changed(sa.delete(t.ALLOWANCES).where(_that_allowance(tenant, expected_generation)))
 
-    def keep(self, tenant: TenantId, digest: Digest, size: int) -> bool:
+    def keep(self, tenant: TenantId, digest: Digest, size: int) -> int | None:
         if not insert_if_new(self._connection, t.STORED, {"tenant": tenant, "digest": digest, "size": size}):
-            return False
-        if not insert_if_new(self._connection, t.STORED_TOTALS, {"tenant": tenant, "bytes": size}):
-            self._add(tenant, size)
-        return True
+            return None
+        total = self._add(tenant, size)
+        if total is None:
+            self._connection.execute(sa.insert(t.STORED_TOTALS), {"tenant": tenant, "bytes": size})
+        return size if total is None else total
 
     def drop(self, tenant: TenantId, digest: Digest) -> None:
         rows = t.STORED.c
@@ -79,10 +89,9 @@ class SqlQuotas:
         query = sa.select(t.STORED_TOTALS.c.bytes).where(t.STORED_TOTALS.c.tenant == tenant)
         return self._connection.execute(query).scalar_one_or_none() or 0
 
-    def _add(self, tenant: TenantId, size: int) -> None:
-        total = t.STORED_TOTALS.c.bytes
-        change = sa.update(t.STORED_TOTALS).where(t.STORED_TOTALS.c.tenant == tenant)
-        self._connection.execute(change.values(bytes=total + size))
+    def _add(self, tenant: TenantId, size: int) -> int | None:
+        found: int | None = self._connection.execute(_ADD, {"whose": tenant, "size": size}).scalar_one_or_none()
+        return found
 
     def _changed(self, change: sa.Update | sa.Delete) -> bool:
         return self._connection.execute(change).rowcount == 1
