@@ -44,6 +44,12 @@ class HeldLease:
     fraction: bool = False  # its process says that torch keeps to its share
     peak_mib: int = 0
     held_s: float | None = None  # once it is over
+    writing: asyncio.Task[None] | None = None  # its row in the log
+
+    async def recorded(self) -> None:
+        """Wait until it is on record."""
+        if self.writing is not None:
+            await to_its_end(self.writing)
 
     def saw(self, used: Mapping[str, int | None]) -> None:
         """Note how much device memory its processes used at one look."""
@@ -61,7 +67,7 @@ class Leases:
         self._settings = settings
         self._clock = clock
         self._held: dict[str, HeldLease] = {}
-        self._writing: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
 
     def recover(self) -> int:
         """Close what an earlier agent left open, and drop what the operator keeps no longer; return how many."""
@@ -128,11 +134,16 @@ class Leases:
 
     @asynccontextmanager
     async def hold(self, lease: Lease) -> AsyncIterator[HeldLease]:
-        """Hold a lease that was judged, for the ``with`` or until ``finish``; it is on record when this begins."""
+        """Hold a lease that was judged, for the ``with`` or until ``finish``.
+
+        Nothing may run under it before ``recorded``, which goes on while the task's instruction is fetched.
+        """
         held = self._begin(lease)
+        words = self.measures(held)
+        writing = asyncio.to_thread(self._log.begin, held.key, lease, held.started, words)
+        held.writing = asyncio.create_task(writing)
         outcome = DONE
         try:
-            await to_its_end(asyncio.to_thread(self._log.begin, held.key, lease, held.started, self.measures(held)))
             if held.devices:
                 await asyncio.to_thread(self._devices.driver.ready, tuple(held.devices))
             yield held
@@ -152,14 +163,14 @@ class Leases:
         entry = LeaseEntry(
             held.lease, held.started, held.started + held.held_s, held.held_s, outcome, words, held.peak_mib
         )
-        writing = asyncio.create_task(asyncio.to_thread(self._log.end, held.key, entry))
-        self._writing.add(writing)
-        writing.add_done_callback(self._writing.discard)
+        closing = asyncio.create_task(self._close(held, entry))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     async def close(self) -> None:
         """Wait until the ends of all leases are on record."""
-        while self._writing:
-            await asyncio.wait(self._writing)
+        while self._closing:
+            await asyncio.wait(self._closing)
 
     async def beat(self, pause: Callable[[float], Awaitable[None]]) -> None:
         """Write every now and then how long leases have been held, so that a crash does not hide it."""
@@ -168,6 +179,10 @@ class Leases:
             now = self._clock.monotonic()
             if held := {one.key: (one.started + now - one.began, now - one.began) for one in self.held()}:
                 await asyncio.to_thread(self._log.still_held, held)
+
+    async def _close(self, held: HeldLease, entry: LeaseEntry) -> None:
+        await held.recorded()
+        await asyncio.to_thread(self._log.end, held.key, entry)
 
     def _begin(self, lease: Lease) -> HeldLease:
         lent = self._devices.lent()

@@ -212,6 +212,7 @@ class Tasks:
         instruction = here.folder / f"{offer.content.digest}.in"
         try:
             await self._link.download(offer.content, instruction, job=offer.job)
+            await held.recorded()
             async with self._slots:
                 self._say(pb.TaskStatus(task=offer.task, state=pb.TaskStatus.RUNNING))
                 return await self._run(here, offer, held, instruction, position)

@@ -66,6 +66,7 @@ def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
 
 async def test_a_lease_is_on_record_before_anything_runs_under_it_and_closed_at_its_end(node: Node) -> None:
     async with node.leases.hold(HALF) as held:
+        await held.recorded()
         (entry,) = node.log.entries()
         assert (entry.lease, entry.outcome, entry.held_s) == (HALF, "", 0.0)
         node.clock.advance(12.5)
@@ -100,7 +101,8 @@ async def test_the_log_says_how_a_lease_ended(node: Node, error: BaseException, 
 
 async def test_what_a_crash_leaves_open_ends_when_it_was_last_known_to_be_held(node: Node) -> None:
     beating = asyncio.create_task(node.leases.beat(node.pause))
-    async with node.leases.hold(HALF):
+    async with node.leases.hold(HALF) as held:
+        await held.recorded()
         while not (seen := node.log.entries()[0].held_s):
             await asyncio.sleep(0.001)
         beating.cancel()
