@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import replace
 
@@ -15,32 +16,34 @@ from coordinator.scheduling.simulate.sizes import Noisy
 from coordinator.scheduling.simulate.trace import TraceJob
 
 GPUS = 64
-ROUND_MS = 60_000  # longest
+ROUND_MS = 120_000  # longest
 SPARE = 1.25  # work beyond what fits into the time, so that nobody runs dry
+KINDS = 2  # of jobs, for every size of gang that a tenant has
+SPREAD, NOISE = 0.5, 0.1  # of lengths between jobs, and of a round about what its job is known to take (logarithms)
 
 
-def backlog(
-    tenants: dict[str, tuple[int, tuple[int, ...]]], seconds: float, seed: int, hole: float = 1.0
-) -> tuple[TraceJob, ...]:
-    """Return jobs of one round each, all there from the start: for every tenant (weight, gangs) more than it can get.
+def backlog(tenants: dict[str, tuple[int, tuple[int, ...]]], seconds: float, seed: int) -> tuple[TraceJob, ...]:
+    """Return jobs of one round each, all there from the start: for every tenant more than it can get.
+
+    A round takes about as long as those before it did: its lease is bounded by the 95 % quantile of that.
 
     Args:
         tenants: Name -> (weight, sizes of its gangs).
         seconds: How long everybody must have work.
         seed: Of lengths and sizes.
-        hole: Share of the pool that is used at worst.
     """
     draw = random.Random(seed)
     weights = sum(weight for weight, _ in tenants.values())
     jobs: list[TraceJob] = []
     for name, (weight, gangs) in tenants.items():
-        budget = GPUS * seconds * 1000 * weight / weights * SPARE * hole
-        # Beyond its share, so many asks wait that one pass cannot start them all.
-        while budget > 0 or sum(job.tenant == name for job in jobs[-200:]) < 2 * GPUS:
-            gang = draw.choice(gangs)
-            length = round(min(ROUND_MS, max(5_000.0, draw.lognormvariate(0, 0.5) * 30_000)))
-            jobs.append(TraceJob("", 0, name, 0, gang, 1000, length, "normal", None))
+        kinds = [(gang, 30_000 * draw.lognormvariate(0, SPREAD)) for gang in gangs for _ in range(KINDS)]
+        budget, count = GPUS * seconds * 1000 * weight / weights * SPARE, 0
+        while budget > 0 or count < 2 * GPUS:  # more than one pass can start
+            gang, usual = draw.choice(kinds)
+            length, late = (round(usual * math.exp(NOISE * z)) for z in (draw.gauss(0, 1), 1.645))
+            jobs.append(TraceJob("", 0, name, 0, gang, 1000, min(length, ROUND_MS), "normal", min(late, ROUND_MS)))
             budget -= gang * length
+            count += 1
     draw.shuffle(jobs)
     return tuple(replace(job, id=f"j{i:07d}") for i, job in enumerate(jobs))
 
@@ -72,9 +75,9 @@ def gangs_of_all_sizes(seconds: float, seed: int) -> dict[str, float]:
 
 
 def _run(jobs: tuple[TraceJob, ...], weights: dict[str, int], seed: int) -> tuple[History, Setup]:
-    """Estimates are wrong by a factor e^0.5: charged at grant, settled at the end."""
+    """Estimates are off by what rounds vary: charged at grant, settled at the end."""
     setup = Setup(named("fair", half_life_s=float("inf")), GPUS, ROUND_MS, weights)
-    history = simulate(jobs, setup, Noisy(0.5, seed))
+    history = simulate(jobs, setup, Noisy(NOISE, seed))
     assert history.violations == 0
     return history, setup
 

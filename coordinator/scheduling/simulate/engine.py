@@ -1,8 +1,9 @@
 """The simulator: a heap of events over a trace, and the service's planner for every decision.
 
-A job is a chain of rounds.  Each round is an ask for a gang of nodes, one GPU each, for at most the length of a round;
-when its leases end the job asks again, with the job's place in the order.  All that happens at one moment is told to
-the planner first, then it decides once.  No clock, no randomness: the same trace and setup give the same history.
+A job is a chain of rounds.  Each round is an ask for a gang of nodes, one GPU each, for at most the length of a round
+(less if the job declared that it will be done before); when its leases end the job asks again, with the job's place in
+the order.  All that happens at one moment is told to the planner first, then it decides once.  No clock, no
+randomness: the same trace and setup give the same history.
 """
 
 from __future__ import annotations
@@ -101,6 +102,7 @@ class _Running:
     started_ms: int = -1
     ask: str = ""
     nodes: tuple[NodeId, ...] = ()
+    bound_ms: int = 0
     run_ms: int = 0
 
 
@@ -172,10 +174,12 @@ class _Simulation:
         return min(times)
 
     def _ask(self, running: _Running, now: int) -> None:
-        job, round_ms = running.job, self._setup.round_ms
+        job, running.bound_ms = running.job, self._setup.round_ms
         left = self._sizes.left_ms(job, running.attained_ms)
         if job.declared_ms is not None:
-            left = min(left, max(0, job.declared_ms - running.attained_ms))
+            undone = max(0, job.declared_ms - running.attained_ms)
+            left = min(left, undone)
+            running.bound_ms = min(running.bound_ms, undone or running.bound_ms)  # who overruns gets whole rounds
         running.ask = f"{job.id}/{running.round}"
         self._by_ask[running.ask] = running
         self._planner.add(
@@ -186,8 +190,8 @@ class _Simulation:
                 need=Need(kind=KIND, milli=job.milli, cpu_milli=0),
                 m=job.gpus,
                 n=job.gpus,
-                est_ms=max(1, min(left, round_ms)),
-                bound_ms=round_ms,
+                est_ms=max(1, min(left, running.bound_ms)),
+                bound_ms=running.bound_ms,
                 submit_ms=job.submit_ms,
                 left_ms=left,
                 klass=job.priority,
@@ -214,7 +218,7 @@ class _Simulation:
             self._free[lease.node] -= job.milli
             self.history.violations += self._free[lease.node] < 0
         running.nodes = tuple(lease.node for lease in leases)
-        running.run_ms = max(0, min(self._setup.round_ms, job.length_ms - running.attained_ms))
+        running.run_ms = max(0, min(running.bound_ms, job.length_ms - running.attained_ms))
         if running.started_ms < 0:
             running.started_ms = now
         held = job.milli * job.gpus
