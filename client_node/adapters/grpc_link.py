@@ -77,10 +77,12 @@ class GrpcLink:
         """Queue ``event``; False when there is no live connection."""
         return self._session is not None and self._session.put(event)
 
-    async def download(self, ref: pb.ContentRef, target: Path, *, job: str = "", model: str = "") -> None:
+    async def download(
+        self, ref: pb.ContentRef, target: Path, *, job: str = "", model: str = "", over: Path | None = None
+    ) -> None:
         """Fetch ``ref`` to ``target``; see the port."""
         request = pb.DownloadRequest(digest=ref.digest, job=job, model=model)
-        await self._transfers.download(request, ref.size, target)
+        await self._transfers.download(request, ref.size, target, over)
 
     async def upload(self, task: str, path: Path, digest: str, size: int) -> pb.UploadResult:
         """Send an update; see the port."""

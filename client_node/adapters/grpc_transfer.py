@@ -48,11 +48,11 @@ class Transfers:
         self._live, self._lost, self._pool = live, lost, pool
         self._options, self._chance = options, chance
 
-    async def download(self, request: pb.DownloadRequest, size: int, target: Path) -> None:
+    async def download(self, request: pb.DownloadRequest, size: int, target: Path, over: Path | None = None) -> None:
         """Fetch the content to ``target``; see the port ``Link``."""
         wrong = 0
         while wrong < TRIES_WRONG:
-            file = PartialFile(target, request.digest, size)
+            file = PartialFile(target, request.digest, size, over)
             try:
                 request.offset = await in_thread(self._pool, file.begin)
                 if request.offset < size or size == 0:

@@ -49,8 +49,12 @@ class Link(Protocol):
         """Queue ``event``; False when there is no live connection (the event is dropped)."""
         ...
 
-    async def download(self, ref: pb.ContentRef, target: Path, *, job: str = "", model: str = "") -> None:
+    async def download(
+        self, ref: pb.ContentRef, target: Path, *, job: str = "", model: str = "", over: Path | None = None
+    ) -> None:
         """Fetch ``ref`` to ``target``; waits for the connection and resumes across disconnects.
+
+        ``over`` names a file on the same file system, if there is one, that is used up: its pages are written again.
 
         Raises:
             NotFound: the coordinator offers no such content to this node.

@@ -24,6 +24,7 @@ class LocalJob:
         self.job = job
         self.app = app
         self.folder = folder
+        self.spare = folder / "spare"  # an instruction that the app has done with: the next one overwrites it
         self.turn = asyncio.Lock()
 
 

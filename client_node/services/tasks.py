@@ -23,7 +23,7 @@ from client_node.services.leased_apps import LeasedApps
 from client_node.services.leases import HeldLease
 from client_node.services.local_jobs import LocalJob, LocalJobs
 from client_node.services.offers import PreparedJob, read_offer
-from client_node.services.updates import KeptUpdates, Reply
+from client_node.services.updates import WORTH_RECYCLING, KeptUpdates, Reply
 from client_node.services.warm_app import FRESH
 from client_node.settings import NodeSettings
 from common.errors import AppFailed, LeaseLost, NotFound, PlatformError, PolicyDenied, Unreachable
@@ -211,11 +211,14 @@ class Tasks:
     async def _reply(self, here: LocalJob, offer: pb.TaskOffer, position: Position, held: HeldLease) -> Reply:
         instruction = here.folder / f"{offer.content.digest}.in"
         try:
-            await self._link.download(offer.content, instruction, job=offer.job)
+            await self._link.download(offer.content, instruction, job=offer.job, over=here.spare)
             await held.recorded()
             async with self._slots:
                 self._say(pb.TaskStatus(task=offer.task, state=pb.TaskStatus.RUNNING))
-                return await self._run(here, offer, held, instruction, position)
+                reply = await self._run(here, offer, held, instruction, position)
+            if reply.read and offer.content.size >= WORTH_RECYCLING:
+                instruction.replace(here.spare)
+            return reply
         finally:
             instruction.unlink(missing_ok=True)
 

@@ -188,7 +188,7 @@ def log_file(folder: Path, job: str) -> Path:
 
 def _reply(answer: dict[str, Any], fds: list[int]) -> Reply:
     if answer.get("op") == "reply" and len(fds) == 1 + (answer.get("state") is not None):
-        return Reply(fds[0], fds[1] if len(fds) == 2 else None)
+        return Reply(fds[0], fds[1] if len(fds) == 2 else None, read=answer.get("read") is True)
     _close(fds)
     if answer.get("op") in {"error", "failed"}:
         raise _failure(answer)

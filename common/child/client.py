@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 from flwr.app import Context, Message, RecordDict
 
 from common.child import shim
+from common.child.blocks import Store
 from common.child.devices import keep_within
 from common.child.loader import load, seed_all
 from common.child.parent import Parent, Stop, failure
-from common.child.records import decode, encode
+from common.child.records import decode, decode_store, encode
 
 APP_RAISED = 2  # Flower's code of an error in the ClientApp
 
@@ -36,14 +38,20 @@ def run_client(parent: Parent, start: dict[str, Any]) -> None:
 
 def _answer(parent: Parent, app: Any, context: Context, message: dict[str, Any], fds: list[int]) -> None:
     try:
-        content = decode(fds[0], message["object"])
+        store = Store(fds[0])
+        used = weakref.ref(store)
+        content = decode_store(store, message["object"])
+        del store
         if message.get("state") is not None:
             context.state = decode(fds[1], message["state"])
         if message.get("node_config") is not None:
             context.node_config = message["node_config"]
         seed_all(message["seed"])
-        reply = app(_instruction(context, message, content), context)
+        asked = _instruction(context, message, content)
+        reply = app(asked, context)
         frame, out = _reply(reply, context)
+        del content, asked, reply
+        frame["read"] = used() is None  # an app may keep the arrays it was sent: they lie in the file
     except BaseException as error:  # noqa: BLE001 tenant code may raise anything; it becomes a typed error
         frame, out = {**failure(error), "op": "error", "code": APP_RAISED}, []
     parent.tell(frame, out)

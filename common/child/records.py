@@ -83,7 +83,12 @@ def _padded(header: bytes) -> bytes:
 
 def decode(fd: int, size: int) -> RecordDict:
     """Return the records in the object ``fd``, which is taken over."""
-    store = Store(fd)
+    return decode_store(Store(fd), size)
+
+
+def decode_store(store: Store, size: int) -> RecordDict:
+    """Return the records in the object of ``size`` bytes in ``store``, which lives as long as one of its arrays."""
+    fd = store.fd
     head = _read(fd, min(size, 4096), 0)
     need = 8 + int.from_bytes(head[:8], "little")
     if need > len(head):

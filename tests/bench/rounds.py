@@ -2,7 +2,8 @@
 
 ``python -m tests.bench rounds --nodes K --mb M --json`` prints as its last line ``round_s`` (median, first round left out),
 ``floor_s`` (the same bytes over mTLS gRPC streams plus one memory-bound fold per update, same run), ``peak_mib`` (the
-coordinator's private memory over idle), ``child_peak_mib`` (the ServerApp's child), ``model_mib``, ``bytes_moved``.
+coordinator's private memory over idle), ``child_peak_mib`` (the ServerApp's child), ``model_mib``, ``bytes_moved``, and
+``cpu_s``: CPU seconds of a round (the first left out) by kind of process, which other load on the machine hardly moves.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import json
 import statistics
 import tempfile
 import threading
-from collections.abc import Callable
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from tests.bench.rounds_floor import cpu_s
 from tests.bench.rounds_floor import measure as measure_floor
 from tests.platform import Platform, platform
 
@@ -61,25 +63,47 @@ class Peak(threading.Thread):
         return self.peak - self.idle, self.child
 
 
+def cpu_by_kind(whole: Platform) -> dict[str, float]:
+    """Return the CPU seconds used so far by the coordinator, the agents and the apps' processes."""
+    agents = [node.process.pid for node in whole.nodes.values()]
+    return {
+        "coordinator": cpu_s(whole.coordinator.pid),
+        "serverapp": sum(map(cpu_s, children(whole.coordinator.pid))),
+        "agents": sum(map(cpu_s, agents)),
+        "clientapps": sum(cpu_s(pid) for agent in agents for pid in children(agent)),
+    }
+
+
 def loopback_bytes() -> int:
     """Return what the loopback device has received since boot."""
     line = next(text for text in Path("/proc/net/dev").read_text().splitlines() if text.strip().startswith("lo:"))
     return int(line.split()[1])
 
 
-def run_job(
-    whole: Platform, digest: str, args: argparse.Namespace, rounds: int, during: Callable[[], None]
-) -> dict[str, Any]:
-    """Run one job and return its round times and the bytes moved per round."""
+def run_job(whole: Platform, digest: str, args: argparse.Namespace, rounds: int) -> dict[str, Any]:
+    """Run one job and return its round times, and the bytes moved and the CPU used per round."""
     before = loopback_bytes()
     job = whole.submit(digest, num_server_rounds=rounds, mib=float(args.mb), nodes=args.nodes)
-    during()
+    cpu = _cpu_per_round(whole, job, rounds)
     done = whole.finish(job, 600, every=1.0)  # asking costs the coordinator time
     assert done["state"] == "succeeded", (done["note"], whole.tail())
     moved = loopback_bytes() - before
     rows = [row for row in whole.client.jobs.rounds(job) if row["round"]]
     closed = [row["closed_at"] for row in rows]
-    return {"closed": closed, "moved": moved / rounds}
+    return {"closed": closed, "moved": moved / rounds, "cpu": cpu}
+
+
+def _cpu_per_round(whole: Platform, job: str, rounds: int) -> dict[str, float]:
+    """Return what a round takes of each kind of process, between the first round seen closed and the last but one."""
+    closed: list[tuple[int, dict[str, float]]] = []
+    while (done := whole.client.jobs.get(job))["state"] in {"queued", "admitted", "running"} and done["round"] < rounds:
+        if done["round"] and (not closed or closed[-1][0] != done["round"]):
+            closed.append((done["round"], cpu_by_kind(whole)))
+        time.sleep(0.5)  # asking costs the coordinator time
+    if len(closed) < 2:  # too fast to be seen
+        return {}
+    (first, before), (last, after) = closed[0], closed[-1]
+    return {kind: round((after[kind] - before[kind]) / (last - first), 3) for kind in after}
 
 
 def seconds_between(times: list[str]) -> list[float]:
@@ -105,10 +129,10 @@ def main(argv: list[str]) -> None:
         whole.start_nodes()
         peak = Peak(whole.coordinator.pid)
         peak.start()
-        result = run_job(whole, digest, args, rounds, lambda: None)
+        result = run_job(whole, digest, args, rounds)
         over_idle, child = peak.finish()
     gaps = seconds_between(result["closed"])[1:]
-    floor = measure_floor(nodes=args.nodes, mib=args.mb)
+    floor, floor_cpu = measure_floor(nodes=args.nodes, mib=args.mb)
     round_s = statistics.median(gaps)
     row = {
         "nodes": args.nodes,
@@ -120,6 +144,9 @@ def main(argv: list[str]) -> None:
         "peak_mib": round(over_idle, 1),
         "child_peak_mib": round(child, 1),
         "bytes_moved": int(result["moved"]),
+        "cpu_s": result["cpu"],
+        "floor_cpu_s": round(floor_cpu, 3),
+        "cpu_ratio": round(sum(result["cpu"].values()) / floor_cpu, 3) if floor_cpu and result["cpu"] else None,
         "models_moved": round(result["moved"] / (args.mb * 2**20), 3),
     }
     if not args.json:

@@ -4,7 +4,7 @@ No files, no digests, no checks, no journal, no children: a server process strea
 streams the same number of bytes back, and the server adds each chunk to one float32 accumulator as it comes.  Plain
 synchronous gRPC with raw 1 MiB chunks and reused buffers, the fastest shape we know (notes in docs/architecture.md).
 
-``measure(nodes, mib, rounds, env)`` returns the median seconds of a round, the first left out.
+``measure(nodes, mib, rounds, env)`` returns the median seconds of a round and its CPU seconds, the first left out.
 """
 
 from __future__ import annotations
@@ -38,15 +38,25 @@ _OPTIONS = [
 ]
 
 
-def measure(nodes: int, mib: float, rounds: int = 6, env: Mapping[str, str] | None = None) -> float:
-    """Return the median seconds in which ``nodes`` clients get ``mib`` MiB each and send as much back."""
+def measure(nodes: int, mib: float, rounds: int = 6, env: Mapping[str, str] | None = None) -> tuple[float, float]:
+    """Return the median seconds, and the CPU, in which ``nodes`` clients get ``mib`` MiB each and send as much back."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "tests.bench.rounds_floor", folder, str(nodes), str(mib), str(rounds)]
         _credentials(Path(folder))
         done = subprocess.run(
             command, env={**os.environ, **(env or {})}, cwd=Path(__file__).parents[2], check=True, capture_output=True
         )
-    return float(json.loads(done.stdout.splitlines()[-1]))
+    took, cpu = json.loads(done.stdout.splitlines()[-1])
+    return took, cpu
+
+
+def cpu_s(pid: int) -> float:
+    """Return the CPU seconds a process has used, 0 if it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _credentials(folder: Path) -> None:
@@ -82,7 +92,7 @@ class _Model:
         return b"ok"
 
 
-def _serve(folder: Path, nodes: int, size: int, rounds: int) -> float:
+def _serve(folder: Path, nodes: int, size: int, rounds: int) -> tuple[float, float]:
     model = _Model(size)
     server = grpc.server(futures.ThreadPoolExecutor(nodes + 2), options=_OPTIONS)
     handlers = {
@@ -96,7 +106,8 @@ def _serve(folder: Path, nodes: int, size: int, rounds: int) -> float:
     server.start()
     command = [sys.executable, "-m", "tests.bench.rounds_floor", str(folder), "client", str(port), str(size)]
     clients = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(nodes)]
-    took = []
+    pids = [os.getpid(), *(client.pid for client in clients)]
+    took, used = [], []
     try:
         for client in clients:  # connected and warm
             assert client.stdout is not None
@@ -111,6 +122,7 @@ def _serve(folder: Path, nodes: int, size: int, rounds: int) -> float:
                 assert client.stdout is not None
                 client.stdout.readline()
             took.append(time.perf_counter() - began)
+            used.append(sum(map(cpu_s, pids)))
             model.sum[:] = 0
     finally:
         for client in clients:
@@ -118,7 +130,7 @@ def _serve(folder: Path, nodes: int, size: int, rounds: int) -> float:
             client.stdin.close()
             client.wait(30)
         server.stop(0)
-    return statistics.median(took[1:])
+    return statistics.median(took[1:]), (used[-1] - used[0]) / (rounds - 1)
 
 
 def _client(folder: Path, port: str, size: int) -> None:

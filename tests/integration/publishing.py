@@ -156,7 +156,9 @@ class CoordinatorLink:
         for status in self._sent:
             await self._world.deployments.deploy_status(self._node, status)
 
-    async def download(self, ref: pb.ContentRef, target: Path, *, job: str = "", model: str = "") -> None:
+    async def download(
+        self, ref: pb.ContentRef, target: Path, *, job: str = "", model: str = "", over: Path | None = None
+    ) -> None:
         path = await self._world.deployments.may_download(self._node, model, Digest(ref.digest))
         if path is None:
             raise NotFound(f"no content {ref.digest}")

@@ -41,7 +41,9 @@ class ScriptedLink:
         self.sent.append(pb.NodeEvent.FromString(event.SerializeToString()))
         return True
 
-    async def download(self, ref: pb.ContentRef, target: Path, *, job: str = "", model: str = "") -> None:
+    async def download(
+        self, ref: pb.ContentRef, target: Path, *, job: str = "", model: str = "", over: Path | None = None
+    ) -> None:
         self.downloads.append(ref.digest)
         if ref.digest not in self.objects:
             raise NotFound(f"nothing with digest {ref.digest[:12]} is offered")

@@ -87,7 +87,9 @@ class HandingLink:
         self.sent.append(event.deploy)
         return True
 
-    async def download(self, ref: pb.ContentRef, target: Path, *, job: str = "", model: str = "") -> None:
+    async def download(
+        self, ref: pb.ContentRef, target: Path, *, job: str = "", model: str = "", over: Path | None = None
+    ) -> None:
         self.downloads.append(ref.digest)
         if ref.digest not in self.registry.blobs:
             raise NotFound(f"no content {ref.digest}")

@@ -1,0 +1,70 @@
+"""What a ClientApp's process says of the instruction it was given: whether its file may be overwritten."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import pytest
+from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
+
+from common.child import client, shim
+from common.child.records import SMALL, encode
+
+kept: list[Any] = []
+
+
+@pytest.fixture(autouse=True)
+def blocks_under_arrays() -> None:
+    shim.install(in_files=False)
+
+
+class Words:
+    """A parent that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.frame: dict[str, Any] = {}
+
+    def tell(self, frame: dict[str, Any], fds: list[int]) -> None:
+        self.frame = frame
+        for fd in fds:
+            os.close(fd)
+
+
+def answer(message: Message, arrays: ArrayRecord) -> Message:
+    return Message(RecordDict({"arrays": arrays, "m": MetricRecord({"num-examples": 1})}), reply_to=message)
+
+
+def forgets(message: Message, _context: Context) -> Message:
+    values = message.content["arrays"]["w"].numpy()
+    return answer(message, ArrayRecord({"w": Array(values + 1)}))
+
+
+def keeps_a_view(message: Message, _context: Context) -> Message:
+    kept.append(message.content["arrays"]["w"].numpy()[:1])
+    return forgets(message, _context)
+
+
+def keeps_the_record(message: Message, context: Context) -> Message:
+    context.state["kept"] = message.content["arrays"]
+    return forgets(message, context)
+
+
+def sends_it_back(message: Message, _context: Context) -> Message:
+    return answer(message, message.content["arrays"])
+
+
+@pytest.mark.parametrize(
+    ("app", "read"), [(forgets, True), (sends_it_back, True), (keeps_a_view, False), (keeps_the_record, False)]
+)
+def test_an_instruction_counts_as_read_once_the_app_holds_nothing_of_it(app: Any, read: bool) -> None:
+    kept.clear()
+    values = np.arange(SMALL, dtype=np.float32)
+    fd, size = encode(RecordDict({"arrays": ArrayRecord({"w": Array(values)})}))
+    context = Context(1, 2, {}, RecordDict(), {})
+    facts = {"object": size, "seed": 1, "id": "m", "type": "train", "group_id": "", "ttl": 60.0}
+    words = Words()
+    client._answer(words, app, context, facts, [fd])
+    assert words.frame["op"] == "reply", words.frame
+    assert words.frame["read"] is read
