@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+from client_node.services.instructions import Instructions
 from client_node.services.judge import Judge
 from client_node.services.node_dir import NodeDir
 from client_node.services.offers import PreparedJob
@@ -23,8 +24,7 @@ class LocalJob:
     def __init__(self, job: PreparedJob, app: WarmApp, folder: Path) -> None:
         self.job = job
         self.app = app
-        self.folder = folder
-        self.spare = folder / "spare"  # an instruction that the app has done with: the next one overwrites it
+        self.instructions = Instructions(folder)
         self.turn = asyncio.Lock()
 
 

@@ -74,6 +74,8 @@ def read_offer(offer: pb.TaskOffer) -> Position:
     if offer.task != f"{job_id(offer.job)}/{offer.seq}/{offer.slot}" or offer.seq >= 1 << 62:
         raise BadInput(f"task {offer.task[:120]!r} is not a message of job {offer.job[:64]!r}")
     digest(offer.content.digest, what="instruction digest")
+    if offer.HasField("base"):
+        digest(offer.base.digest, what="digest of what the instruction rests on")
     if not 0 < offer.lease_s < 1e9:
         raise BadInput(f"task {offer.task} came with a lease of {offer.lease_s} s")
     return Position(offer.seq, offer.slot)

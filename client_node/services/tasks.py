@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 
 import structlog
 
@@ -18,12 +17,13 @@ from client_node.guard.consent import Denial
 from client_node.ports.link import Link
 from client_node.ports.state import KeptUpdate, Position
 from client_node.services.finishing import stopped, to_its_end
+from client_node.services.instructions import Fetched
 from client_node.services.judge import Judge
 from client_node.services.leased_apps import LeasedApps
 from client_node.services.leases import HeldLease
 from client_node.services.local_jobs import LocalJob, LocalJobs
 from client_node.services.offers import PreparedJob, read_offer
-from client_node.services.updates import WORTH_RECYCLING, KeptUpdates, Reply
+from client_node.services.updates import KeptUpdates, Reply
 from client_node.services.warm_app import FRESH
 from client_node.settings import NodeSettings
 from common.errors import AppFailed, LeaseLost, NotFound, PlatformError, PolicyDenied, Unreachable
@@ -209,21 +209,19 @@ class Tasks:
             return kept
 
     async def _reply(self, here: LocalJob, offer: pb.TaskOffer, position: Position, held: HeldLease) -> Reply:
-        instruction = here.folder / f"{offer.content.digest}.in"
+        instruction, read = await here.instructions.fetch(self._link, offer), False
         try:
-            await self._link.download(offer.content, instruction, job=offer.job, over=here.spare)
             await held.recorded()
             async with self._slots:
                 self._say(pb.TaskStatus(task=offer.task, state=pb.TaskStatus.RUNNING))
                 reply = await self._run(here, offer, held, instruction, position)
-            if reply.read and offer.content.size >= WORTH_RECYCLING:
-                instruction.replace(here.spare)
+            read = reply.read
             return reply
         finally:
-            instruction.unlink(missing_ok=True)
+            here.instructions.done(instruction, read=read)
 
     async def _run(
-        self, here: LocalJob, offer: pb.TaskOffer, held: HeldLease, instruction: Path, position: Position
+        self, here: LocalJob, offer: pb.TaskOffer, held: HeldLease, instruction: Fetched, position: Position
     ) -> Reply:
         state = self._kept.state_before(offer.job, position)
         path = self._kept.state_path(state) if state else None

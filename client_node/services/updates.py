@@ -19,7 +19,7 @@ from common.units import CHUNK, MIB
 from common.writeback import start_writing
 
 _SLICE = 8 * MIB  # bytes after which the disk may begin
-WORTH_RECYCLING = MIB  # overwriting a file takes half the time of a fresh one
+_WORTH_RECYCLING = MIB  # overwriting a file takes half the time of a fresh one
 
 
 @dataclass
@@ -130,7 +130,7 @@ class KeptUpdates:
         if path.suffix != ".update":
             return False
         with self._lock:
-            if job in self._free or not path.exists() or path.stat().st_size < WORTH_RECYCLING:
+            if job in self._free or not path.exists() or path.stat().st_size < _WORTH_RECYCLING:
                 return False
             self._free[job] = path.rename(path.with_suffix(".free"))
         return True

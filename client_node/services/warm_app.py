@@ -11,6 +11,7 @@ from typing import Any
 from client_node.guard.grants import Grant
 from client_node.guard.leases import Slice
 from client_node.services.finishing import to_its_end
+from client_node.services.instructions import Fetched
 from client_node.services.leases import HeldLease
 from client_node.services.offers import PreparedJob
 from client_node.services.updates import Reply
@@ -65,13 +66,13 @@ class WarmApp:
         """What the child has of the devices, if one is warm."""
         return self._grant.slices if self._child else ()
 
-    async def run(self, offer: pb.TaskOffer, held: HeldLease, instruction: Path, state: Path | None) -> Reply:
+    async def run(self, offer: pb.TaskOffer, held: HeldLease, instruction: Fetched, state: Path | None) -> Reply:
         """Let the app answer one message.
 
         Args:
             offer: The task.
             held: Its lease; a warm child that was given something else is replaced.
-            instruction: The file of its instruction.
+            instruction: The files of its instruction.
             state: The file of the state it starts from; None = a fresh one.
 
         Returns:
@@ -157,8 +158,9 @@ class WarmApp:
         paths = {f"data.{name}": str(path) for name, path in self.mounts.items()}
         return {"partition-id": offer.partition_id, "num-partitions": offer.num_partitions, **paths}
 
-    async def _send(self, child: Child, offer: pb.TaskOffer, instruction: Path, state: Path | None) -> None:
-        fds = [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in (instruction, state) if path is not None]
+    async def _send(self, child: Child, offer: pb.TaskOffer, instruction: Fetched, state: Path | None) -> None:
+        paths = (instruction.path, instruction.base, state)
+        fds = [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in paths if path is not None]
         try:
             message = {
                 "op": "message",
@@ -169,7 +171,8 @@ class WarmApp:
                 "ttl": offer.ttl_s,
                 "seed": offer.seed,
                 "object": os.fstat(fds[0]).st_size,
-                "state": os.fstat(fds[1]).st_size if state else None,
+                "base": os.fstat(fds[1]).st_size if instruction.base else None,
+                "state": os.fstat(fds[-1]).st_size if state else None,
             }
             await child.send(message, fds)
         finally:

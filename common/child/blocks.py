@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import mmap
 import os
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -128,6 +129,25 @@ class Block:
         if self.store is None:
             raise ValueError("a block lives in memory or in a file")
         return self.store
+
+
+@dataclass(frozen=True)
+class Base:
+    """An object of the parent that messages may rest on: its data begins at ``data_at`` of ``size`` bytes."""
+
+    store: Store
+    digest: str
+    data_at: int
+    size: int
+
+    def is_whole(self, blocks: list[Block]) -> bool:
+        """Return whether ``blocks``, in this order, are all the data."""
+        at = self.data_at
+        for block in blocks:
+            if block.store is not self.store or block.offset != at:
+                return False
+            at += block.nbytes
+        return bool(blocks) and at == self.size
 
 
 class Arena(Store):

@@ -7,9 +7,10 @@ from typing import Any
 from flwr.app import Error, RecordDict
 
 from common.child import frames
+from common.child.blocks import Base, Store
 from common.child.grid import Answer, Exchange
 from common.child.parent import Parent, Stop
-from common.child.records import decode, encode
+from common.child.records import data_offset, decode_store, encode_on
 
 
 class ParentCarrier:
@@ -17,6 +18,7 @@ class ParentCarrier:
 
     def __init__(self, parent: Parent) -> None:
         self._parent = parent
+        self._base: Base | None = None  # the last folded reply: what is sent on unchanged rests on it
 
     def nodes(self) -> list[int]:
         """Return the fixed roster."""
@@ -26,7 +28,7 @@ class ParentCarrier:
     def exchange(self, exchange: Exchange) -> list[Answer]:
         """Ask the nodes and wait for the replies."""
         answer, fds = self._send("exchange", exchange)
-        return _answers(answer, fds, "slot")
+        return self._answers(answer, fds, "slot")
 
     def push(self, exchange: Exchange) -> list[str]:
         """Hand the messages over and return the ids to pull with."""
@@ -36,22 +38,33 @@ class ParentCarrier:
     def pull(self, ids: list[str]) -> list[Answer]:
         """Return the replies that have come."""
         answer, fds = self._parent.ask({"op": "pull", "ids": ids, "timeout": None})
-        return _answers(_accepted(answer), fds, "id")
+        return self._answers(_accepted(answer), fds, "id")
 
     def _send(self, op: str, exchange: Exchange) -> tuple[dict[str, Any], list[int]]:
         index: dict[int, int] = {}
         sizes: list[int] = []
+        bases: list[str | None] = []
         fds: list[int] = []
         for content in exchange.contents:
             if id(content) not in index:
                 if len(fds) == frames.MAX_FDS:
                     raise Stop("refused", f"one exchange may carry at most {frames.MAX_FDS} different contents")
                 index[id(content)] = len(fds)
-                fd, size = encode(content)
+                fd, size, base = encode_on(self._base, content)
                 fds.append(fd)
                 sizes.append(size)
-        answer, answer_fds = self._parent.ask(_frame(op, exchange, index, sizes), fds)
+                bases.append(base)
+        frame = {**_frame(op, exchange, index, sizes), "bases": bases}
+        answer, answer_fds = self._parent.ask(frame, fds)
         return _accepted(answer), answer_fds
+
+    def _answers(self, answer: dict[str, Any], fds: list[int], key: str) -> list[Answer]:
+        stores = [Store(fd) for fd in fds]
+        sizes = answer["objects"]
+        if answer.get("base") is not None:  # told of the one object of a fold
+            self._base = Base(stores[0], answer["base"], data_offset(fds[0]), sizes[0])
+        contents = [decode_store(store, size) for store, size in zip(stores, sizes, strict=True)]
+        return [_answer(reply, key, contents) for reply in answer["replies"]]
 
 
 def _frame(op: str, exchange: Exchange, index: dict[int, int], sizes: list[int]) -> dict[str, Any]:
@@ -81,11 +94,6 @@ def _accepted(answer: dict[str, Any]) -> dict[str, Any]:
     if answer["op"] == "refused":
         raise Stop(str(answer.get("reason", "refused")), str(answer.get("message", "the exchange was refused")))
     return answer
-
-
-def _answers(answer: dict[str, Any], fds: list[int], key: str) -> list[Answer]:
-    contents = [decode(fd, size) for fd, size in zip(fds, answer["objects"], strict=True)]
-    return [_answer(reply, key, contents) for reply in answer["replies"]]
 
 
 def _answer(reply: dict[str, Any], key: str, contents: list[RecordDict]) -> Answer:

@@ -38,12 +38,12 @@ def run_client(parent: Parent, start: dict[str, Any]) -> None:
 
 def _answer(parent: Parent, app: Any, context: Context, message: dict[str, Any], fds: list[int]) -> None:
     try:
-        store = Store(fds[0])
-        used = weakref.ref(store)
-        content = decode_store(store, message["object"])
-        del store
+        stores = [Store(fd) for fd in fds[: 2 if message.get("base") else 1]]  # the arrays are in the last of them
+        used = weakref.ref(stores[-1])
+        content = decode_store(stores[0], message["object"], *stores[1:])
         if message.get("state") is not None:
-            context.state = decode(fds[1], message["state"])
+            context.state = decode(fds[len(stores)], message["state"])
+        del stores
         if message.get("node_config") is not None:
             context.node_config = message["node_config"]
         seed_all(message["seed"])

@@ -10,6 +10,10 @@ entry ``hansa`` = JSON ``{"records": [[name, "array"|"metric"|"config", keys-or-
 for "array" the list of keys in order, for "metric"/"config" an object of values (bytes as ``{"b64": "..."}``; lists
 stay lists), and for tensors that safetensors cannot name ``"foreign"``: name -> Flower's [dtype, shape, stype].  So one
 SHA-256 covers tensors, metrics and configuration alike.
+
+An object may *rest on* another, its *base*: it is a header alone, whose tensors are, to the byte, all the data of the
+base; ``__metadata__`` names the base's SHA-256 as ``base``.  So a model that a ServerApp sends out as it came from the
+fold is neither copied nor hashed again, and a node that has it already does not fetch it twice.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from typing import Any
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from common.child import frames, shim
-from common.child.blocks import FLOWER, HEADER_ROOM, SAFETENSORS, Block, Store, memfd, whole_arena, write_all
+from common.child.blocks import FLOWER, HEADER_ROOM, SAFETENSORS, Base, Block, Store, memfd, whole_arena, write_all
 
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 SMALL = 1024 * 1024  # bytes; an object below it is read at once and its file closed
@@ -28,6 +28,23 @@ def encode(content: RecordDict) -> tuple[int, int]:
     Raises:
         ValueError: two tensors would share one name.
     """
+    entries, blocks, metadata = _parts(content)
+    return _write_object(frames.object_header(entries, metadata), blocks)
+
+
+def encode_on(base: Base | None, content: RecordDict) -> tuple[int, int, str | None]:
+    """Return the same, and the digest of ``base`` where the object rests on it.
+
+    Raises:
+        ValueError: as ``encode``.
+    """
+    entries, blocks, metadata = _parts(content)
+    if base is None or not base.is_whole(blocks):
+        return *_write_object(frames.object_header(entries, metadata), blocks), None
+    return *_write_object(frames.object_header(entries, {**metadata, "base": base.digest}), []), base.digest
+
+
+def _parts(content: RecordDict) -> tuple[list[frames.Entry], list[Block], dict[str, str]]:
     entries: list[frames.Entry] = []
     blocks: list[Block] = []
     records: list[list[Any]] = []
@@ -46,8 +63,7 @@ def encode(content: RecordDict) -> tuple[int, int]:
     if len({entry[0] for entry in entries}) != len(entries):
         raise ValueError("two arrays of this RecordDict share one name of the form record/key")
     listing = {"records": records, **({"foreign": foreign} if foreign else {})}
-    metadata = {"hansa": json.dumps(listing, separators=(",", ":"))}
-    return _write_object(frames.object_header(entries, metadata), blocks)
+    return entries, blocks, {"hansa": json.dumps(listing, separators=(",", ":"))}
 
 
 def _write_object(header: bytes, blocks: list[Block]) -> tuple[int, int]:
@@ -86,17 +102,22 @@ def decode(fd: int, size: int) -> RecordDict:
     return decode_store(Store(fd), size)
 
 
-def decode_store(store: Store, size: int) -> RecordDict:
-    """Return the records in the object of ``size`` bytes in ``store``, which lives as long as one of its arrays."""
+def decode_store(store: Store, size: int, base: Store | None = None) -> RecordDict:
+    """Return the records in the object of ``size`` bytes in ``store``; its arrays lie in ``base``, if it rests on one.
+
+    The store of the arrays lives as long as one of them does.
+    """
     fd = store.fd
     head = _read(fd, min(size, 4096), 0)
     need = 8 + int.from_bytes(head[:8], "little")
     if need > len(head):
         head = _read(fd, need, 0)
     table, data_at = frames.read_object_header(head)
+    if base is not None:
+        store, data_at = base, data_offset(base.fd)
     listing = json.loads(table["__metadata__"]["hansa"])
     foreign = listing.get("foreign", {})
-    body = _read(fd, size, 0) if size < SMALL else None
+    body = _read(fd, size, 0) if size < SMALL and base is None else None
     content = RecordDict()
     for name, kind, values in listing["records"]:
         if kind == "array":
@@ -110,6 +131,11 @@ def decode_store(store: Store, size: int) -> RecordDict:
             record = MetricRecord if kind == "metric" else ConfigRecord
             content[name] = record({key: _rich(value) for key, value in values.items()})
     return content
+
+
+def data_offset(fd: int) -> int:
+    """Return where the data of the object ``fd`` begins."""
+    return 8 + int.from_bytes(_read(fd, 8, 0), "little")
 
 
 def _block(entry: dict[str, Any], data_at: int, store: Store, body: bytes | None) -> Block:

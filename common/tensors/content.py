@@ -72,15 +72,22 @@ def read_content(fd: int, size: int, limits: ContentLimits = _DEFAULT) -> Conten
     return parse_content(read_head(fd, size, limits), size, limits)
 
 
-def parse_content(head: bytes, size: int, limits: ContentLimits = _DEFAULT) -> Content:
+def parse_content(head: bytes, size: int, limits: ContentLimits = _DEFAULT, *, base: str = "") -> Content:
     """Return what an object of ``size`` bytes that begins with ``head`` (its whole header) holds.
+
+    Args:
+        head: The header.
+        size: Bytes of it and of the data, wherever that is.
+        limits: What it may be at most.
+        base: Digest of the object whose data it must rest on; "" = it must have its own.
 
     Raises:
         BadUpdate: it is no well-formed object within ``limits``.
     """
     table = parse_table(head, size, limits)
-    if table.metadata.keys() != {"hansa"}:
-        raise BadUpdate("an object's metadata must hold exactly 'hansa'")
+    named = {"hansa", "base"} if base else {"hansa"}
+    if table.metadata.keys() != named or table.metadata.get("base", "") != base:
+        raise BadUpdate(f"an object's metadata must hold exactly {' and '.join(sorted(named))}")
     listing = strict_json(table.metadata["hansa"], "the record list")
     rows = listing.get("records")
     foreign = listing.get("foreign", {})

@@ -302,7 +302,7 @@ class Prepare(_message.Message):
     def __init__(self, job: _Optional[str] = ..., federation: _Optional[str] = ..., owner_tenant: _Optional[str] = ..., submitted_by: _Optional[str] = ..., app_digest: _Optional[str] = ..., bundle: _Optional[_Union[ContentRef, _Mapping]] = ..., spec: _Optional[str] = ..., app_name: _Optional[str] = ..., individual: _Optional[bool] = ...) -> None: ...
 
 class TaskOffer(_message.Message):
-    __slots__ = ("task", "job", "seq", "slot", "message_type", "content", "run_id", "flower_node_id", "partition_id", "num_partitions", "group_id", "message_id", "lease_s", "seed", "max_weight", "fold", "ttl_s", "lease", "tenant", "slices", "cpu_milli", "ram_mib")
+    __slots__ = ("task", "job", "seq", "slot", "message_type", "content", "run_id", "flower_node_id", "partition_id", "num_partitions", "group_id", "message_id", "lease_s", "seed", "max_weight", "fold", "ttl_s", "lease", "tenant", "slices", "cpu_milli", "ram_mib", "base")
     TASK_FIELD_NUMBER: _ClassVar[int]
     JOB_FIELD_NUMBER: _ClassVar[int]
     SEQ_FIELD_NUMBER: _ClassVar[int]
@@ -325,6 +325,7 @@ class TaskOffer(_message.Message):
     SLICES_FIELD_NUMBER: _ClassVar[int]
     CPU_MILLI_FIELD_NUMBER: _ClassVar[int]
     RAM_MIB_FIELD_NUMBER: _ClassVar[int]
+    BASE_FIELD_NUMBER: _ClassVar[int]
     task: str
     job: str
     seq: int
@@ -347,7 +348,8 @@ class TaskOffer(_message.Message):
     slices: _containers.RepeatedCompositeFieldContainer[Slice]
     cpu_milli: int
     ram_mib: int
-    def __init__(self, task: _Optional[str] = ..., job: _Optional[str] = ..., seq: _Optional[int] = ..., slot: _Optional[int] = ..., message_type: _Optional[str] = ..., content: _Optional[_Union[ContentRef, _Mapping]] = ..., run_id: _Optional[int] = ..., flower_node_id: _Optional[int] = ..., partition_id: _Optional[int] = ..., num_partitions: _Optional[int] = ..., group_id: _Optional[str] = ..., message_id: _Optional[str] = ..., lease_s: _Optional[float] = ..., seed: _Optional[int] = ..., max_weight: _Optional[float] = ..., fold: _Optional[bool] = ..., ttl_s: _Optional[float] = ..., lease: _Optional[str] = ..., tenant: _Optional[str] = ..., slices: _Optional[_Iterable[_Union[Slice, _Mapping]]] = ..., cpu_milli: _Optional[int] = ..., ram_mib: _Optional[int] = ...) -> None: ...
+    base: ContentRef
+    def __init__(self, task: _Optional[str] = ..., job: _Optional[str] = ..., seq: _Optional[int] = ..., slot: _Optional[int] = ..., message_type: _Optional[str] = ..., content: _Optional[_Union[ContentRef, _Mapping]] = ..., run_id: _Optional[int] = ..., flower_node_id: _Optional[int] = ..., partition_id: _Optional[int] = ..., num_partitions: _Optional[int] = ..., group_id: _Optional[str] = ..., message_id: _Optional[str] = ..., lease_s: _Optional[float] = ..., seed: _Optional[int] = ..., max_weight: _Optional[float] = ..., fold: _Optional[bool] = ..., ttl_s: _Optional[float] = ..., lease: _Optional[str] = ..., tenant: _Optional[str] = ..., slices: _Optional[_Iterable[_Union[Slice, _Mapping]]] = ..., cpu_milli: _Optional[int] = ..., ram_mib: _Optional[int] = ..., base: _Optional[_Union[ContentRef, _Mapping]] = ...) -> None: ...
 
 class TaskCancel(_message.Message):
     __slots__ = ("task", "reason")

@@ -13,7 +13,6 @@ from pathlib import Path
 from common.errors import PlatformError
 from common.failpoints import failpoint
 from common.ids import NodeId, new_id
-from common.tensors.content import read_content
 from coordinator.aggregation.fold import mean_metrics
 from coordinator.aggregation.verify import Metric, Sound, Tensor, agree, reference_tensors
 from coordinator.domain.exchanges import Exchange, Included, Reply
@@ -151,7 +150,7 @@ def _reference(held: Sequence[HeldObject]) -> tuple[Tensor, ...]:
     if len(held) != 1:
         return ()
     with contextlib.suppress(PlatformError):
-        return reference_tensors(read_content(held[0].fd, held[0].size))
+        return reference_tensors(held[0].content())
     return ()
 
 

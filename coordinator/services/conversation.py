@@ -33,7 +33,7 @@ from coordinator.services.calls import (
 )
 from coordinator.services.exchange import LiveExchange
 from coordinator.services.journal import Journal
-from coordinator.services.objects import HeldObject, check_room, close_all, hold
+from coordinator.services.objects import HeldObject, check_room, close_all, hold, rest
 from coordinator.services.pushes import Pushes
 from coordinator.services.room import Room
 
@@ -75,7 +75,7 @@ class Conversation:
     def __init__(self, around: Around, run: JobInRun, child: Child) -> None:
         self._around, self._run, self._child = around, run, child
         self._reading: asyncio.Task[tuple[dict[str, Any], list[int]]] | None = None
-        self._told = 0
+        self._told, self._means = 0, answers.Told()
 
     async def hold(self) -> Finished:
         """Answer until the app has finished.
@@ -91,6 +91,7 @@ class Conversation:
                 if finished is not None:
                     return finished
         finally:
+            self._means.close()
             if self._reading is not None:
                 self._reading.cancel()
                 await asyncio.gather(self._reading, return_exceptions=True)
@@ -129,6 +130,7 @@ class Conversation:
     async def _exchange(self, message: dict[str, Any], fds: list[int]) -> None:
         settings = self._around.settings
         held = await hold(fds, message.get("objects"), limit=settings.update_bytes, inline=settings.inline_bytes)
+        held = rest(held, message.get("bases"), self._means.last)
         owned = False
         try:
             call = parse_call(message, held, self._run.job.roster)
@@ -198,7 +200,7 @@ class Conversation:
         telling.closed(self._around, run.job, live, closed, number, begun)
         run.changed(replace(run.job, round=max(run.job.round, number)))
         await self._record(closed.row)
-        await answers.send_replies(self._child, run.job, closed.row, closed.kept, run.journal)
+        await answers.send_replies(self._child, run.job, closed.row, closed.kept, run.journal, self._means)
         run.closed(live)
 
     async def _record(self, row: Exchange) -> None:
@@ -209,7 +211,7 @@ class Conversation:
 
     async def _replay(self, row: Exchange) -> None:
         kept = await answers.recorded_objects(self._around.blobs, self._run.job.tenant, row)
-        await answers.send_replies(self._child, self._run.job, row, kept, self._run.journal)
+        await answers.send_replies(self._child, self._run.job, row, kept, self._run.journal, self._means)
 
     async def _push(self, call: Call, held: Sequence[HeldObject], row: Exchange | None) -> bool:
         """Send messages out without waiting; True if their objects are ours to keep open."""
@@ -243,7 +245,7 @@ class Conversation:
             return
         row, kept = await run.pushes.take(run.job, run.journal.seq, ids, ready)
         await self._record(row)
-        await answers.send_replies(self._child, run.job, row, kept, run.journal)
+        await answers.send_replies(self._child, run.job, row, kept, run.journal, self._means)
         run.pushes.given(ready)
 
     async def _refuse(self, why: str) -> None:
@@ -253,9 +255,8 @@ class Conversation:
     async def _finished(self, message: dict[str, Any], fds: list[int]) -> Finished:
         size = message.get("object")
         sizes = [] if size is None else [size]
-        held = await hold(
-            fds, sizes, limit=self._around.settings.update_bytes, inline=self._around.settings.inline_bytes
-        )
+        settings = self._around.settings
+        held = await hold(fds, sizes, limit=settings.update_bytes, inline=settings.inline_bytes)
         return Finished(held[0] if held else None, metrics_of(message.get("metrics")))
 
     async def _while_it_lives(self, work: Coroutine[Any, Any, T]) -> T:

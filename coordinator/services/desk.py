@@ -283,8 +283,10 @@ class JobDesk:
         if digest == run.job.bundle:
             return Offered(await self._around.blobs.open(run.job.tenant, digest), run.job.tenant, node)
         sent = [each for live in run.live.values() if (each := live.find(node, digest)) is not None]
-        held, whose = next((each for each in sent if each[1] == node), sent[0] if sent else (None, node))
-        return Offered(held.path, run.job.tenant, whose) if held is not None else None
+        if not sent:
+            return None
+        path, whose = next((each for each in sent if each[1] == node), sent[0])
+        return Offered(path, run.job.tenant, whose)
 
     async def _model_file(self, node: NodeId, model: str, digest: Digest) -> Offered | None:
         path = await self._around.deployments.may_download(node, model, digest)

@@ -20,7 +20,7 @@ from coordinator.ports.store import Tx
 from coordinator.services import offers
 from coordinator.services.around import Around
 from coordinator.services.booked import all_or_none
-from coordinator.services.objects import HeldObject, copy_out
+from coordinator.services.objects import HeldObject, copy_out, made_whole
 
 _SERVER = 1  # Flower's id of the server's side
 
@@ -86,6 +86,14 @@ async def launch_app(around: Around, job: Job) -> Child:
 
 async def publish(around: Around, job: Job, round_: int, held: HeldObject, included: int) -> ModelVersion:
     """Make the object a version of the job's model; the same one if it is one already."""
+    whole = await asyncio.to_thread(made_whole, held, around.blobs.work_dir())
+    try:
+        return await _publish(around, job, round_, whole, included)
+    finally:
+        whole.close()
+
+
+async def _publish(around: Around, job: Job, round_: int, held: HeldObject, included: int) -> ModelVersion:
     async with all_or_none(around.blobs):
         if not await around.blobs.exists(job.tenant, held.digest):
             path = await asyncio.to_thread(copy_out, held, around.blobs.work_dir())

@@ -10,6 +10,7 @@ import asyncio
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from common.errors import IllegalTransition
 from common.failpoints import failpoint
@@ -99,11 +100,11 @@ class LiveExchange:
             except TimeoutError:
                 continue
 
-    def find(self, node: NodeId, digest: str) -> tuple[HeldObject, NodeId] | None:
-        """Return the object of that digest and whom it was sent to: ``node`` if it was, else another."""
-        sent = [i.node for i in self.call.instructions if i.content == digest]
-        held = next((h for h in self.held if h.digest == digest), None)
-        return (held, node if node in sent else sent[0]) if held is not None and sent else None
+    def find(self, node: NodeId, digest: str) -> tuple[Path, NodeId] | None:
+        """Return the file of that digest and whom it was sent to: ``node`` if it was, else another."""
+        files = {held.digest: file for held in self.held if (file := held.file(digest)) is not None}
+        sent = [i.node for i in self.call.instructions if i.content in files]
+        return (next(iter(files.values())), node if node in sent else sent[0]) if sent else None
 
     def node_ready(self, node: NodeId) -> None:
         """Offer the node what it has not answered; it may have forgotten or kept it."""
@@ -238,6 +239,7 @@ class LiveExchange:
         event = offers.task_offer(
             self.job, self.seq, instruction, entry, fold=self.call.fold, lease=lease, lease_s=left_s
         )
+        offers.rest(event, self.held)
         if self._around.link.send(instruction.node, event):
             self.round.apply(slot, SlotEvent.OFFER)
             failpoint("task_offered")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 from common.ids import JobId, TaskId, task_id
 from common.wire import hansa_node_pb2 as pb
@@ -11,6 +12,7 @@ from coordinator.domain.jobs import Job, RosterEntry
 from coordinator.domain.tenancy import Federation
 from coordinator.scheduling.records import Lease
 from coordinator.scheduling.replay import lease_id
+from coordinator.services.objects import HeldObject
 
 
 def prepare(job: Job, bundle_size: int) -> pb.CoordinatorEvent:
@@ -67,6 +69,13 @@ def task_offer(
             ram_mib=lease.need.ram_mib,
         )
     )
+
+
+def rest(offer: pb.CoordinatorEvent, held: Sequence[HeldObject]) -> None:
+    """Name in an offer what its instruction rests on."""
+    base = next((one.base for one in held if one.digest == offer.task.content.digest), None)
+    if base is not None:
+        offer.task.base.CopyFrom(pb.ContentRef(digest=base.digest, size=base.size))
 
 
 def task_seed(seed: int, task: TaskId) -> int:
