@@ -28,19 +28,19 @@ class Accounts:
         self.origin_ms = 0
         self.granted_at: dict[TenantId, set[TenantId]] = {}  # site -> tenants
         self._used_at: dict[TenantId, set[TenantId]] = {}
-        self._rooms: dict[TenantId, dict[tuple[TenantId, Need], tuple[int, int]]] = {}  # worked out before
+        self._rooms: dict[TenantId, dict[Need, dict[TenantId, tuple[TenantId, int, int]]]] = {}  # worked out before
 
     def put(self, grant: Grant) -> None:
         """Set a grant in the place of what was there."""
         self.grants.setdefault(grant.tenant, {})[grant.site] = grant
         self.granted_at.setdefault(grant.site, set()).add(grant.tenant)
-        self._rooms.pop(grant.tenant, None)
+        self._forget(grant.site, grant.tenant)
 
     def remove(self, site: TenantId, tenant: TenantId) -> None:
         """Take a grant back."""
         self.grants.get(tenant, {}).pop(site, None)
         self.granted_at.get(site, set()).discard(tenant)
-        self._rooms.pop(tenant, None)
+        self._forget(site, tenant)
 
     def start_from(self, use: Mapping[tuple[TenantId, TenantId], float], origin_ms: int) -> None:
         """Go on from what was used before."""
@@ -51,9 +51,10 @@ class Accounts:
 
     def rebase(self, now_ms: int) -> bool:
         """Move the origin of the use on if that is due; tell whether it moved."""
-        before = self.origin_ms
-        self.use, self.origin_ms = usage.rebased(self.use, self.policy, before, now_ms)
-        return self.origin_ms != before
+        if not usage.is_due(self.policy, self.origin_ms, now_ms):
+            return False
+        self.use, self.origin_ms = usage.rebased(self.use, self.policy, self.origin_ms, now_ms)
+        return True
 
     def hold(self, lease: Lease, sign: int = 1) -> None:
         """Count a lease among what its tenant holds (``sign`` -1: no more)."""
@@ -62,15 +63,21 @@ class Accounts:
             mine[lease.ask, lease.node] = lease
         else:
             del mine[lease.ask, lease.node]
-        held = self.held.setdefault(lease.tenant, {}).setdefault(lease.site, Counter())
-        for part, each in parts(lease.need):
-            held[part] += sign * each
-        self._rooms.pop(lease.tenant, None)
+        self._count(lease.site, lease.tenant, lease.need, sign)
 
-    def charge(self, lease: Lease) -> None:
-        """Book the expected cost of a lease that starts."""
-        self._used_at.setdefault(lease.tenant, set()).add(lease.site)
-        usage.charge(self.use, self.policy, self.origin_ms, lease)
+    def start(self, leases: list[Lease]) -> None:
+        """Count the leases of one ask that start, and book their expected cost."""
+        tenant, cost = leases[0].tenant, usage.cost(self.policy, self.origin_ms, leases[0])
+        mine, used = self.leases.setdefault(tenant, {}), self._used_at.setdefault(tenant, set())
+        sites: dict[TenantId, int] = {}
+        for lease in leases:
+            mine[lease.ask, lease.node] = lease
+            sites[lease.site] = sites.get(lease.site, 0) + 1
+            pair = (lease.site, tenant)
+            self.use[pair] = self.use.get(pair, 0.0) + cost
+        for site, tasks in sites.items():
+            used.add(site)
+            self._count(site, tenant, leases[0].need, tasks)
 
     def settle(self, lease: Lease, end_ms: int) -> None:
         """Replace the expected cost of a lease by the true one."""
@@ -89,19 +96,31 @@ class Accounts:
 
     def share(self, tenant: TenantId, sites: Sites) -> float:
         """Return what the tenant has used, by weight, at all of ``sites`` together."""
-        if not self.policy.fair:
+        used = self._used_at.get(tenant)
+        if not used or not self.policy.fair:
             return 0.0
-        used = self._used_at.get(tenant, ())
-        return math.fsum(self.use.get((s, tenant), 0.0) / self.weight(s, tenant) for s in used if s in sites)
+        use, grants = self.use, self.grants.get(tenant, {})
+        weighed = []
+        for site in used:
+            if site in sites:
+                amount, grant = use.get((site, tenant), 0.0), grants.get(site)
+                weighed.append(amount if grant is None else amount / grant.weight)
+        return math.fsum(weighed)
 
     def limit_rooms(self, tenant: TenantId, sites: Sites, need: Need) -> Rooms:
         """Return how many more tasks the limits admit; a site that is not named is not bound."""
-        return {site: self._room(site, tenant, need)[0] for site in self.grants.get(tenant, ()) if site in sites}
+        return {site: limit for site, limit, _ in self._bounds(tenant, sites, need)}
 
     def guarantee_rooms(self, tenant: TenantId, sites: Sites, need: Need) -> Rooms:
         """Return how many more tasks are guaranteed; at a site that is not named none are."""
-        rooms = {site: self._room(site, tenant, need)[1] for site in self.grants.get(tenant, ()) if site in sites}
-        return {site: room for site, room in rooms.items() if room}
+        return {site: guarantee for site, _, guarantee in self._bounds(tenant, sites, need) if guarantee}
+
+    def is_inside(self, tenant: TenantId, sites: Sites, need: Need, m: int) -> bool:
+        """Tell whether ``m`` tasks are guaranteed, if every node of ``sites`` were free."""
+        tasks = 0
+        for site, _, guarantee in self._bounds(tenant, sites, need):
+            tasks += min(sites[site], guarantee)
+        return tasks >= m
 
     def limit_rooms_with(self, tenant: TenantId, sites: Sites, need: Need, extra: Mapping[TenantId, Held]) -> Rooms:
         """Return what ``limit_rooms`` would if ``extra``, by site, were held too (less, where it is negative)."""
@@ -118,13 +137,28 @@ class Accounts:
         grants = self.grants.get(tenant, {})
         return {site: limit_room(grant, _NOTHING, need) for site, grant in grants.items() if site in sites}
 
-    def _room(self, site: TenantId, tenant: TenantId, need: Need) -> tuple[int, int]:
-        known = self._rooms.setdefault(tenant, {})
-        room = known.get((site, need))
-        if room is None:
-            grant, held = self.grants[tenant][site], self._held(site, tenant)
-            room = known[site, need] = (limit_room(grant, held, need), guarantee_room(grant, held, need))
-        return room
+    def _count(self, site: TenantId, tenant: TenantId, need: Need, tasks: int) -> None:
+        held = self.held.setdefault(tenant, {}).setdefault(site, Counter())
+        for part, each in parts(need):
+            held[part] += tasks * each
+        for known in self._rooms.get(tenant, {}).values():
+            known.pop(site, None)
+
+    def _bounds(self, tenant: TenantId, sites: Sites, need: Need) -> list[tuple[TenantId, int, int]]:
+        """Return site, limit and guarantee, in tasks, where the tenant has a grant."""
+        grants = self.grants.get(tenant)
+        if not grants:
+            return []
+        known = self._rooms.setdefault(tenant, {}).setdefault(need, {})
+        if len(known) < len(grants):
+            for site in grants.keys() - known.keys():
+                grant, held = grants[site], self._held(site, tenant)
+                known[site] = (site, limit_room(grant, held, need), guarantee_room(grant, held, need))
+        return [room for room in known.values() if room[0] in sites]
+
+    def _forget(self, site: TenantId, tenant: TenantId) -> None:
+        for known in self._rooms.get(tenant, {}).values():
+            known.pop(site, None)
 
     def _held(self, site: TenantId, tenant: TenantId) -> Held:
         return self.held.get(tenant, {}).get(site, _NOTHING)
@@ -136,8 +170,3 @@ _NOTHING: Held = Counter()
 def most(rooms: Mapping[TenantId, int], sites: Sites) -> int:
     """Return how many tasks fit in ``rooms`` if all nodes were free; a site without a room is not bound."""
     return sum(sites.values()) - sum(max(0, sites[site] - room) for site, room in rooms.items())
-
-
-def inside(rooms: Mapping[TenantId, int], sites: Sites) -> int:
-    """Return how many tasks fit in ``rooms`` if all nodes were free; a site without a room has none."""
-    return sum(min(sites[site], room) for site, room in rooms.items())

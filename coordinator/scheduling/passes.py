@@ -15,17 +15,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from common.ids import TenantId
 from coordinator.scheduling.accounts import most
 from coordinator.scheduling.line import BORROWS, DEMOTED, INSIDE, Key, Queue
-from coordinator.scheduling.pick import leases, within
-from coordinator.scheduling.reach import Reach
+from coordinator.scheduling.pick import Picked, Rooms, leases, pick
+from coordinator.scheduling.reach import Fit, Reach
 from coordinator.scheduling.records import Ask, Decision, Expire, Lease, Start, Wait
 from coordinator.scheduling.reserve import Kept, reserve
 from coordinator.scheduling.rooms import kept_rooms
-from coordinator.scheduling.stock import Ints
+from coordinator.scheduling.stock import MILLI, Ints
 from coordinator.scheduling.world import World
 
-MOST_RESERVED = 16  # asks that nodes are kept for, where their nodes have nothing in common
+FEW = 32  # rows that were used up, after which the others are looked through
+MOST_RESERVED = 8  # asks that nodes are kept for, where their nodes have nothing in common
 
 
 @dataclass(slots=True)
@@ -39,10 +41,11 @@ class Started:
 
 def run(world: World, now_ms: int) -> tuple[Decision, ...]:
     """Decide, and change ``world`` accordingly: what ran out has ended, what fits has started."""
+    world.rebase(now_ms)
     expired = world.pool.run_out(now_ms)
     for lease in expired:
         world.drop(lease, lease.until_ms)
-    world.refresh(now_ms)
+    world.refresh()
     order = _order(world)
     started: list[Started] = []
     while True:
@@ -50,7 +53,7 @@ def run(world: World, now_ms: int) -> tuple[Decision, ...]:
         one.walk()
         if not (one.again or one.top_up()):
             break
-        world.refresh(now_ms)
+        world.refresh()
     starts = (Start(s.ask, tuple(s.leases)) for s in started)
     return (*(Expire(lease) for lease in expired), *starts, *one.waits)
 
@@ -59,7 +62,7 @@ def _order(world: World) -> Ints:
     """Return each row's place when several would do: the least wanted by others, then the fullest, then the fastest."""
     bits = max(17, len(world.pool.nodes).bit_length())
     price = np.minimum(world.reaches.price, (1 << (47 - bits)) - 1)
-    milli = np.clip(world.pool.free.milli.sum(axis=1), 0, (1 << 16) - 1)
+    milli = np.clip(world.pool.free.devices[MILLI].sum(axis=1), 0, (1 << 16) - 1)
     order: Ints = (price << (16 + bits)) + (milli << bits) + world.pool.rank()
     return order
 
@@ -69,7 +72,7 @@ class Pass:
 
     def __init__(self, world: World, now_ms: int, order: Ints, started: list[Started]) -> None:
         self.world, self.now_ms, self.order, self.started = world, now_ms, order, started
-        self.kept = Kept(len(world.pool.nodes))
+        self.kept = Kept(world.pool)
         self.waits: list[Wait] = []
         self.again = False  # whether another pass may start more
         line, reaches = world.line, world.reaches
@@ -80,12 +83,16 @@ class Pass:
         self._blocked: tuple[Key, Queue] | None = None  # the first that does not fit, once it is known
         self._blocked_known = False
         self._sorted: dict[int, Ints] = {}  # rows of a reach that had room at first, the best first
+        self._served: set[TenantId] = set()  # whose keys have changed
         self._moved = self._held_back = False
 
     def walk(self) -> None:
         """Start what fits, and keep nodes for the first that do not."""
-        for row in np.flatnonzero(self._can & ~self._closed).tolist():
-            self._push(self._queue(row))
+        line, rows = self.world.line, np.flatnonzero(self._can & ~self._closed)
+        ranks, shares = line.rank[rows].tolist(), line.share[rows].tolist()
+        for row, rank, share in zip(rows.tolist(), ranks, shares, strict=True):
+            self._heap.append(((rank, share, *self._queue(row).asks[0][:3]), row))
+        heapq.heapify(self._heap)
         while True:
             blocked = self._first_blocked()
             if blocked is not None and (not self._heap or blocked[0] < self._heap[0][0]):
@@ -106,10 +113,11 @@ class Pass:
                 reach = self.world.reaches.join(ask)
                 key = (BORROWS, self.world.accounts.share(ask.tenant, reach.sites), *started.key[2:])
                 mine = [self.world.pool.row[lease.node] for lease in started.leases]
-                more, _ = self._pick(ask, reach, key, ask.n - len(mine), mine)
-                self._give(more)
-                started.leases += more
-                given = given or bool(more)
+                fit = self.world.reaches.fit(reach)
+                rows = self._in_order(reach, fit)
+                more = self._pick(ask, reach, fit, key, ask.n - len(mine), rows[~np.isin(rows, mine)])
+                started.leases += self._give(ask, reach, fit, more)
+                given = given or more is not None
                 self.world.reaches.leave(reach)
         return given
 
@@ -119,67 +127,73 @@ class Pass:
         if not self._can[row]:
             return  # an equal did not fit
         queue = self._queue(row)
-        now = self.world.key(queue, DEMOTED if key[0] == DEMOTED else INSIDE)
-        if now != key:  # its tenant was served since
-            heapq.heappush(self._heap, (now, row))
+        if self.world.reaches.count[queue.reach.number] < queue.name[2]:
+            self._can[row] = self._blocked_known = False
             return
-        ask, free = queue.head, 0
-        self.world.reaches.fit(queue.reach)  # brings the count up to date
-        if self.world.reaches.count[queue.reach.number] >= ask.m:
-            chosen, free = self._pick(ask, queue.reach, key, ask.n, [])
-            if len(chosen) >= ask.m:
-                self._start(queue, key, chosen)
+        if queue.tenant in self._served:
+            now = self.world.key(queue, DEMOTED if key[0] == DEMOTED else INSIDE)
+            if now != key:
+                heapq.heappush(self._heap, (now, row))
                 return
-        if free >= ask.m and key[0] == INSIDE:
-            heapq.heappush(self._heap, ((DEMOTED, *key[1:]), row))
-            return
-        self._can[row] = self._blocked_known = False
-        if free < ask.m:  # and so its equals do not fit either
-            line = self.world.line
-            self._can &= ~((line.reach == queue.reach.number) & (line.m >= ask.m) & (line.bound_ms >= ask.bound_ms))
-
-    def _pick(self, ask: Ask, reach: Reach, key: Key, n: int, taken: list[int]) -> tuple[list[Lease], int]:
-        """Return up to ``n`` leases, and on how many nodes there is room whatever the tenant's quota."""
-        world, pool, end_ms = self.world, self.world.pool, self.now_ms + ask.bound_ms
-        fit = world.reaches.fit(reach)
-        rows = self.kept.usable(pool, fit, self._in_order(reach), end_ms)
-        if taken:
-            rows = rows[~np.isin(rows, taken)]
-        guaranteed = world.accounts.guarantee_rooms(ask.tenant, reach.sites, ask.need)
-        if key[0] == INSIDE:
-            rooms, default = guaranteed, 0
-        else:
-            rooms, held_back = kept_rooms(world, ask, reach.sites, key, self.kept.reserved, end_ms)
-            self._held_back, default = self._held_back or held_back, n
-        chosen = within(pool, rows, rooms, default, n)
-        if not chosen:
-            return [], len(rows)
-        return leases(pool, fit, ask, chosen, self.now_ms, self.kept, guaranteed), len(rows)
-
-    def _start(self, queue: Queue, key: Key, chosen: list[Lease]) -> None:
         ask = queue.head
-        self._give(chosen)
-        self.started.append(Started(ask, key, chosen))
+        fit = self.world.reaches.fit(queue.reach)
+        picked = self._pick(ask, queue.reach, fit, key, ask.n, self._in_order(queue.reach, fit))
+        if picked is not None and len(picked.rows) >= ask.m:
+            self._start(queue, fit, key, picked)
+        else:
+            self._fail(queue, fit, key)
+
+    def _pick(self, ask: Ask, reach: Reach, fit: Fit, key: Key, n: int, rows: Ints) -> Picked | None:
+        world, until_ms = self.world, self.now_ms + ask.bound_ms
+        if key[0] == INSIDE:
+            rooms = Rooms(world.accounts.guarantee_rooms(ask.tenant, reach.sites, ask.need), 0)
+        else:
+            named, held_back = kept_rooms(world, ask, reach.sites, key, self.kept.reserved, until_ms)
+            self._held_back = self._held_back or held_back
+            rooms = Rooms(named, n)
+        return pick(world.pool, fit, rows, self.kept, until_ms, rooms, n)
+
+    def _start(self, queue: Queue, fit: Fit, key: Key, picked: Picked) -> None:
+        ask = queue.head
+        self.started.append(Started(ask, key, self._give(ask, queue.reach, fit, picked)))
         self._moved = True
+        self._served.add(ask.tenant)
         if self._blocked is not None and self._blocked[1].tenant == ask.tenant:
             self._blocked_known = False
+        row = queue.row
         if self.world.forget(ask.id):
-            self._can[queue.row], self._closed[queue.row] = False, True
+            self._can[row], self._closed[row] = False, True
         else:
-            self._push(queue)
+            rank, share = self.world.line.rank[row], self.world.line.share[row]
+            heapq.heappush(self._heap, ((int(rank), float(share), *queue.asks[0][:3]), row))
 
-    def _give(self, chosen: list[Lease]) -> None:
-        pool = self.world.pool
-        for lease in chosen:
-            self.world.give(lease)
-            row = pool.row[lease.node]
-            self.kept.take(row, lease, pool.columns[row])
+    def _fail(self, queue: Queue, fit: Fit, key: Key) -> None:
+        """Let an ask that does not fit try beyond its guarantee, or no more in this pass, as its equals."""
+        ask, line = queue.head, self.world.line
+        free = self.kept.count(fit, queue.reach.able, self.now_ms + ask.bound_ms)
+        if free >= ask.m and key[0] == INSIDE:
+            heapq.heappush(self._heap, ((DEMOTED, *key[1:]), queue.row))
+            return
+        self._can[queue.row] = self._blocked_known = False
+        if free < ask.m:
+            self._can &= ~((line.reach == queue.reach.number) & (line.m >= ask.m) & (line.bound_ms >= ask.bound_ms))
 
-    def _in_order(self, reach: Reach) -> Ints:
-        rows = self._sorted.get(reach.number)
+    def _give(self, ask: Ask, reach: Reach, fit: Fit, picked: Picked | None) -> list[Lease]:
+        if picked is None:
+            return []
+        guaranteed = self.world.accounts.guarantee_rooms(ask.tenant, reach.sites, ask.need)
+        chosen = leases(self.world.pool, ask, picked, self.now_ms, guaranteed)
+        self.world.start(chosen, fit.task, picked.rows, picked.columns, picked.mib)
+        self.kept.take(chosen, picked.rows)
+        return chosen
+
+    def _in_order(self, reach: Reach, fit: Fit) -> Ints:
+        room, rows = fit.room, self._sorted.get(reach.number)
         if rows is None:
-            rows = reach.able[self.world.reaches.fit(reach).room[reach.able]]
+            rows = reach.able[room[reach.able]]
             rows = self._sorted[reach.number] = rows[np.argsort(self.order[rows])]
+        elif not room[rows[:FEW]].any():
+            rows = self._sorted[reach.number] = rows[room[rows]]
         return rows
 
     # -- those that do not
@@ -225,8 +239,3 @@ class Pass:
         queue = self.world.line.by_row[row]
         assert queue is not None  # noqa: S101  (a row that is live has one)
         return queue
-
-    def _push(self, queue: Queue) -> None:
-        line, row = self.world.line, queue.row
-        slack, submit_ms, ask_id, _ = queue.asks[0]
-        heapq.heappush(self._heap, ((int(line.rank[row]), float(line.share[row]), slack, submit_ms, ask_id), row))

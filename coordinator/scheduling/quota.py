@@ -36,10 +36,10 @@ def bound(amount: Amount, what: str, kind: str) -> int | None:
 def room(amount: Amount, held: Held, need: Need) -> int:
     """Return how many more tasks of ``need`` stay within ``amount``; what it does not name is not bound."""
     least = UNBOUNDED
-    for (what, kind), each in parts(need):
-        most = bound(amount, what, kind)
+    for part, each in parts(need):
+        most = bound(amount, *part)
         if most is not None:
-            least = min(least, max(0, most - held[what, kind]) // each)
+            least = min(least, max(0, most - held.get(part, 0)) // each)
     return least
 
 

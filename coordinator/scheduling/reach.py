@@ -13,7 +13,7 @@ import numpy as np
 from common.ids import NodeId, TenantId
 from coordinator.scheduling.pool import Pool
 from coordinator.scheduling.records import Ask, Need
-from coordinator.scheduling.stock import Bools, Ints, grown
+from coordinator.scheduling.stock import Bools, Ints, Task, grown
 
 ReachKey = tuple[Need, tuple[NodeId, ...] | None, frozenset[str]]
 WORTH = 1 << 20
@@ -36,8 +36,7 @@ class Reach:
 class Fit:
     """The rows that have room for one task of a need right now, as of a place in ``Pool.touched``."""
 
-    need: Need
-    kind: int
+    task: Task
     room: Bools
     seen: int
     anywhere: list[Reach] = field(default_factory=list)  # without candidates
@@ -56,7 +55,7 @@ class Reaches:
         self._spare: list[int] = []  # numbers that are free again
         self.by_number: list[Reach | None] = []
         self.moved: set[int] = set()  # numbers of the reaches that came to other sites; whoever follows them clears it
-        self.count: Ints = np.zeros(0, np.int64)  # rows with room, by reach; never too low
+        self.count: Ints = np.zeros(0, np.int64)  # rows with room, by reach, as of the last look
         self.supply: Ints = np.zeros(0, np.int64)  # rows at all, by reach
         self.price: Ints = np.zeros(0, np.int64)  # by row: the scarcer for those who wait, the dearer
 
@@ -132,7 +131,8 @@ class Reaches:
         fit = self._fits.get(need)
         if fit is None:
             kind = self._pool.kinds.setdefault(need.kind, len(self._pool.kinds) + 1)
-            fit = self._fits[need] = Fit(need, kind, self._pool.free.fits(need, kind), len(self._pool.touched))
+            task = Task(need, kind)
+            fit = self._fits[need] = Fit(task, self._pool.free.fits(task), len(self._pool.touched))
         fit.users += 1
         number = self._spare.pop() if self._spare else len(self.by_number)
         if number == len(self.by_number):
@@ -159,7 +159,7 @@ class Reaches:
         if labels:
             rows = rows[[labels <= self._pool.nodes[row].labels for row in rows.tolist()]]
         whole = self._pool.total if len(rows) == len(self._pool.nodes) else self._pool.total.at(rows)
-        return rows[whole.fits(need, self._fits[need].kind)]
+        return rows[whole.fits(self._fits[need].task)]
 
     def _set_able(self, reach: Reach, able: Ints) -> None:
         """Change who is in reach, and with it the count, the supply and the prices."""
@@ -197,15 +197,16 @@ class Reaches:
             return
         if len(fit.room) < len(self._pool.nodes):
             fit.room = grown(fit.room, (len(self._pool.nodes),))
-        rows = np.array(touched[fit.seen :] if len(touched) - fit.seen == 1 else sorted(set(touched[fit.seen :])))
+        rows = np.array(list(set(touched[fit.seen :])))
         fit.seen = len(touched)
-        before, after = fit.room[rows], self._pool.free.at(rows).fits(fit.need, fit.kind)
-        flipped = rows[before != after]
+        after = self._pool.free.at(rows).fits(fit.task)
+        flipped = np.flatnonzero(fit.room[rows] != after)
         if not flipped.size:
             return
         fit.room[rows] = after
+        rows, change = rows[flipped], np.where(after[flipped], 1, -1)
         for reach in fit.anywhere:
-            self.count[reach.number] = fit.room[reach.able].sum()
-        for row in flipped.tolist():
+            self.count[reach.number] += change[reach.mask[rows]].sum()
+        for row, by in zip(rows.tolist(), change.tolist(), strict=True) if fit.through else ():
             for number in fit.through.get(row, ()):
-                self.count[number] += 1 if fit.room[row] else -1
+                self.count[number] += by

@@ -12,7 +12,7 @@ from common.ids import TenantId
 from coordinator.scheduling.pool import NEVER_MS, Pool
 from coordinator.scheduling.reach import Fit
 from coordinator.scheduling.records import WHOLE, Ask, Lease, Need
-from coordinator.scheduling.stock import Ints, Stock, least
+from coordinator.scheduling.stock import Ints, Stock, Task, least
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,10 +34,11 @@ class Reservation:
 class Kept:
     """The reservations of a pass, and which rows they keep."""
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, pool: Pool) -> None:
         self.reserved: list[Reservation] = []
-        self._by: Ints = np.full(rows, -1, np.int64)  # number of the reservation, by row
-        self._full = np.zeros(rows, np.bool_)  # all False between calls
+        self._pool = pool
+        self._by: Ints = np.full(len(pool.nodes), -1, np.int64)  # number of the reservation, by row
+        self._latest: dict[Need, tuple[Ints, int]] = {}  # when a task must have ended, by row; reservations looked at
 
     def add(self, reservation: Reservation) -> None:
         """Keep the rows of a reservation."""
@@ -56,22 +57,33 @@ class Kept:
         mine = (self.reserved[number] for number in sorted(set(by[by >= 0].tolist())))
         return [reservation for reservation in mine if reservation.at_ms < until_ms]
 
-    def usable(self, pool: Pool, fit: Fit, rows: Ints, until_ms: int) -> Ints:
-        """Return those of ``rows`` that have room for one task until ``until_ms``, beside what is reserved."""
+    def likely(self, fit: Fit, rows: Ints, until_ms: int) -> Ints:
+        """Return ``rows`` without those that are known to have no room for one task until ``until_ms``."""
         rows = rows[fit.room[rows]]
-        for reservation in self.outlasted(rows, until_ms):
-            full = reservation.rows[~reservation.both(pool).fits(fit.need, fit.kind)]
-            self._full[full] = True
-            rows = rows[~self._full[rows]]
-            self._full[full] = False
-        return rows
+        if not self.reserved:
+            return rows
+        latest, seen = self._latest.get(fit.task.need, (None, 0))
+        if latest is None:
+            latest = np.full(len(self._by), NEVER_MS, np.int64)
+        for reservation in self.reserved[seen:]:
+            full = reservation.rows[~reservation.both(self._pool).fits(fit.task)]
+            latest[full] = reservation.at_ms
+        self._latest[fit.task.need] = (latest, len(self.reserved))
+        return rows[latest[rows] >= until_ms]
 
-    def take(self, row: int, lease: Lease, columns: dict[str, int]) -> None:
-        """Take a lease that just started away from what is free on its row later, if it lasts that long."""
-        if self._by[row] >= 0:
-            reservation = self.reserved[self._by[row]]
-            if reservation.at_ms < lease.until_ms:
-                reservation.beyond.change(reservation.place[row], lease.need, lease.slices, columns, -1)
+    def count(self, fit: Fit, rows: Ints, until_ms: int) -> int:
+        """Return how many of ``rows`` have room for one task until ``until_ms``, beside what is reserved."""
+        rows = self.likely(fit, rows, until_ms)
+        full = [r.rows[~r.both(self._pool).fits(fit.task)] for r in self.outlasted(rows, until_ms)]
+        return len(rows) - (int(np.isin(rows, np.concatenate(full)).sum()) if full else 0)
+
+    def take(self, leases: list[Lease], rows: Ints) -> None:
+        """Take leases that just started away from what is free on their rows later, where they last that long."""
+        for reservation in self.outlasted(rows, leases[0].until_ms):
+            for lease, row in zip(leases, rows.tolist(), strict=True):
+                if row in reservation.place:
+                    place, columns = reservation.place[row], self._pool.columns[row]
+                    reservation.beyond.change(place, lease.need, lease.slices, columns, -1)
 
 
 def reserve(
@@ -107,7 +119,7 @@ def reserve(
         ask,
         at_ms,
         mine,
-        _beyond(pool, ask.need, fit.kind, mine, at_ms),
+        _beyond(pool, fit.task, mine, at_ms),
         sites,
         {row: i for i, (_, row) in enumerate(chosen)},
     )
@@ -129,12 +141,13 @@ def _ready(pool: Pool, fit: Fit, rows: Ints, now_ms: int, order: Ints, m: int) -
 
 def _lower_bound(pool: Pool, fit: Fit, rows: Ints, now_ms: int) -> Ints:
     """Return, for each row, a time before which it cannot be ready."""
-    bound = pool.first_end[rows]
-    if fit.need.milli >= WHOLE:  # the k-th of the devices to be wholly free
-        total = pool.total.at(rows)
-        usable = (total.kind == fit.kind) & (total.milli >= WHOLE) & (total.full_mib >= fit.need.mib)
-        count = fit.need.milli // WHOLE
-        ends = np.partition(np.where(usable, pool.device_end[rows], NEVER_MS), count - 1, axis=1)[:, count - 1]
+    first_end, device_end = pool.row_ends()
+    bound = first_end[rows]
+    if fit.task.each == WHOLE:  # the k-th of the devices to be wholly free
+        count, (milli, _, kind, full) = fit.task.count, pool.total.devices
+        usable = (kind == fit.task.kind) & (milli >= WHOLE) & (full >= fit.task.need.mib)
+        ends = np.where(usable[rows], device_end[rows], NEVER_MS)
+        ends = np.partition(ends, count - 1, axis=1)[:, count - 1] if ends.shape[1] > 1 else ends[:, 0]
         bound = np.maximum(bound, ends)
     return np.where(fit.room[rows], now_ms, bound)
 
@@ -159,18 +172,18 @@ def _ready_at(pool: Pool, fit: Fit, row: int, bound_ms: int, now_ms: int) -> int
     for i, lease in enumerate(leases):
         stock.change(0, lease.need, lease.slices, pool.columns[row], +1)
         last = i + 1 == len(leases) or leases[i + 1].until_ms > lease.until_ms
-        if last and lease.until_ms >= bound_ms and stock.fits(fit.need, fit.kind)[0]:
+        if last and lease.until_ms >= bound_ms and stock.fits(fit.task)[0]:
             return lease.until_ms
     return NEVER_MS  # its report shrank under its leases
 
 
-def _beyond(pool: Pool, need: Need, kind: int, rows: Ints, at_ms: int) -> Stock:
-    """Return what is free on the rows at a time if nothing else starts, beside one task of ``need`` each."""
+def _beyond(pool: Pool, task: Task, rows: Ints, at_ms: int) -> Stock:
+    """Return what is free on the rows at a time if nothing else starts, beside one task each."""
     stock = pool.free.at(rows)
     for i, row in enumerate(rows.tolist()):
         node = pool.nodes[row]
         for lease in pool.on(node.id) if node else ():
             if lease.until_ms <= at_ms:
                 stock.change(i, lease.need, lease.slices, pool.columns[row], +1)
-    stock.take(need, *stock.choose(need, kind))
+    stock.take(np.arange(len(rows)), task, *stock.choose(task))
     return stock

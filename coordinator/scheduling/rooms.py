@@ -52,6 +52,8 @@ def _stopped(world: World, tenant: TenantId, key: Key) -> Queue | None:
 
 def _is_stopped(world: World, queue: Queue) -> bool:
     need, sites, m = queue.reach.key[0], queue.reach.sites, queue.name[2]
+    if len(queue.reach.able) - sum(sites.get(site, 0) for site in world.accounts.grants[queue.tenant]) >= m:
+        return False  # there are enough nodes where nothing limits it
     if most(world.accounts.limit_rooms(queue.tenant, sites, need), sites) >= m:
         return False
     return most(world.accounts.empty_rooms(queue.tenant, sites, need), sites) >= m

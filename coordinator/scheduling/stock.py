@@ -1,4 +1,4 @@
-"""What is free on many nodes at once, one row each, down to the slices of their devices.
+"""What is free on many nodes at once, down to the slices of their devices.
 
 A need of up to 1000 milli-GPU comes from one device, the one with the least left that holds it; more than that is
 whole devices, and a whole device brings all of its memory.  A part of one whose need names no memory takes its share.
@@ -19,68 +19,85 @@ Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Number = TypeVar("Number", bound=np.generic)
 
+MILLI, MIB, KIND, FULL = range(4)  # of a device: free milli-GPU, free MiB, a number for its kind (0 = none), MiB in all
+_TAKEN_LAST = np.iinfo(np.int64).max
+
+
+class Task:
+    """One task of a need, as numbers."""
+
+    __slots__ = ("count", "each", "flat", "kind", "need")
+
+    def __init__(self, need: Need, kind: int) -> None:
+        self.need, self.kind = need, kind
+        self.flat: Ints = np.array([[1], [need.cpu_milli], [need.ram_mib]], np.int64)
+        self.each = min(need.milli, WHOLE)  # of each device
+        self.count = -(-need.milli // WHOLE)  # devices
+
 
 @dataclass(frozen=True, slots=True)
 class Stock:
-    """Amounts by row; the devices of a row are columns, in the order of their ids."""
+    """Free amounts by row."""
 
-    slots: Ints
-    cpu_milli: Ints
-    ram_mib: Ints
-    milli: Ints  # (rows, devices)
-    mib: Ints
-    kind: Ints  # a number for each kind of accelerator; 0 = no device
-    full_mib: Ints  # of the device when nothing runs there
+    flat: Ints  # (slots, milli-CPU, MiB of RAM) x rows
+    devices: Ints  # (milli, MiB, kind, full MiB) x rows x devices, in the order of their ids
 
     @classmethod
     def empty(cls, rows: int, devices: int) -> Stock:
         """Return the stock of ``rows`` nodes that have nothing."""
-        flat = (np.zeros(rows, np.int64) for _ in range(3))
-        square = (np.zeros((rows, devices), np.int64) for _ in range(4))
-        return cls(*flat, *square)
+        return cls(np.zeros((3, rows), np.int64), np.zeros((4, rows, devices), np.int64))
 
     def grown(self, rows: int, devices: int) -> Stock:
         """Return a copy with room for more rows and devices, which are empty."""
-        flat = (grown(a, (rows,)) for a in (self.slots, self.cpu_milli, self.ram_mib))
-        square = (grown(a, (rows, devices)) for a in (self.milli, self.mib, self.kind, self.full_mib))
-        return Stock(*flat, *square)
+        return Stock(grown(self.flat, (3, rows)), grown(self.devices, (4, rows, devices)))
 
     def at(self, rows: Ints) -> Stock:
         """Return a copy of some rows."""
-        return Stock(
-            self.slots[rows], self.cpu_milli[rows], self.ram_mib[rows], self.milli[rows], self.mib[rows],
-            self.kind[rows], self.full_mib[rows],
-        )  # fmt: skip
+        return Stock(self.flat[:, rows], self.devices[:, rows])
 
     def set_row(self, row: int, node: Node, kinds: dict[str, int]) -> None:
         """Make ``row`` what ``node`` has when nothing runs there."""
-        self.slots[row], self.cpu_milli[row], self.ram_mib[row] = node.slots, node.cpu_milli, node.ram_mib
-        for square in (self.milli, self.mib, self.kind, self.full_mib):
-            square[row] = 0
+        self.flat[:, row] = node.slots, node.cpu_milli, node.ram_mib
+        self.devices[:, row] = 0
         for column, device in enumerate(sorted(node.devices, key=lambda d: d.id)):
-            self.milli[row, column], self.mib[row, column] = device.milli, device.mib
-            self.kind[row, column] = kinds.setdefault(device.kind, len(kinds) + 1)
-            self.full_mib[row, column] = device.mib
+            kind = kinds.setdefault(device.kind, len(kinds) + 1)
+            self.devices[:, row, column] = device.milli, device.mib, kind, device.mib
 
     def change(self, row: int, need: Need, slices: tuple[Slice, ...], columns: dict[str, int], sign: int) -> None:
         """Take one task's amounts from a row (``sign`` -1) or give them back (+1)."""
-        self.slots[row] += sign
-        self.cpu_milli[row] += sign * need.cpu_milli
-        self.ram_mib[row] += sign * need.ram_mib
+        self.flat[:, row] += (sign, sign * need.cpu_milli, sign * need.ram_mib)
         for piece in slices:
             column = columns.get(piece.device)
             if column is not None:  # else the device went away under the lease
-                self.milli[row, column] += sign * piece.milli
-                self.mib[row, column] += sign * piece.mib
+                self.devices[MILLI, row, column] += sign * piece.milli
+                self.devices[MIB, row, column] += sign * piece.mib
 
-    def take(self, need: Need, columns: Ints, mib: Ints) -> None:
-        """Take one task of ``need`` from every row, its devices as ``choose`` chose them."""
-        self.slots[:] -= 1
-        self.cpu_milli[:] -= need.cpu_milli
-        self.ram_mib[:] -= need.ram_mib
-        rows = np.arange(len(self.slots))[:, None]
-        self.milli[rows, columns] -= min(need.milli, WHOLE)
-        self.mib[rows, columns] -= mib
+    def take(self, rows: Ints, task: Task, columns: Ints, mib: Ints) -> None:
+        """Take one task from each of ``rows``, its devices as ``choose`` chose them."""
+        self.flat[:, rows] -= task.flat
+        if task.count:
+            self.devices[MILLI, rows[:, None], columns] -= task.each
+            self.devices[MIB, rows[:, None], columns] -= mib
+
+    def fits(self, task: Task) -> Bools:
+        """Return which rows have room for one task."""
+        ok = np.asarray((self.flat >= task.flat).all(axis=0))
+        if task.count:
+            ok &= self._usable(task)[0].sum(axis=1) >= task.count
+        return ok
+
+    def choose(self, task: Task) -> tuple[Ints, Ints]:
+        """Return, for rows that have room, the columns of the devices to take and the MiB to take of each."""
+        if not task.count:
+            none = np.zeros((self.flat.shape[1], 0), np.int64)
+            return none, none
+        usable, wanted = self._usable(task)
+        left = np.where(usable, (self.devices[MILLI] << 42) + self.devices[MIB], _TAKEN_LAST)
+        if task.count == 1:
+            columns = left.argmin(axis=1)[:, None]
+        else:
+            columns = np.argsort(left, axis=1, kind="stable")[:, : task.count]
+        return columns, wanted[np.arange(len(columns))[:, None], columns]
 
     def cap(self, rows: Ints, other_rows: Ints, other: Stock) -> None:
         """Lower the rows that ``other`` has too to the least of both; the two lists say which rows these are."""
@@ -88,34 +105,17 @@ class Stock:
         if mine.size:
             place = {row: i for i, row in enumerate(other_rows.tolist())}
             lower = least(self.at(mine), other.at(np.array([place[row] for row in rows[mine].tolist()])))
-            self.slots[mine], self.cpu_milli[mine], self.ram_mib[mine] = lower.slots, lower.cpu_milli, lower.ram_mib
-            self.milli[mine], self.mib[mine] = lower.milli, lower.mib
+            self.flat[:, mine], self.devices[:, mine] = lower.flat, lower.devices
 
-    def fits(self, need: Need, kind: int) -> Bools:
-        """Return which rows have room for one task of ``need``."""
-        ok = (self.slots >= 1) & (self.cpu_milli >= need.cpu_milli) & (self.ram_mib >= need.ram_mib)
-        if need.milli:
-            ok &= self._devices(need, kind)[0].sum(axis=1) >= max(1, need.milli // WHOLE)
-        return ok
-
-    def choose(self, need: Need, kind: int) -> tuple[Ints, Ints]:
-        """Return, for rows that have room, the columns of the devices to take and the MiB to take of each."""
-        count = -(-need.milli // WHOLE)
-        ok, wanted = self._devices(need, kind)
-        tightness = np.where(ok, (self.milli << 42) + self.mib, np.iinfo(np.int64).max)
-        columns = np.argsort(tightness, axis=1, kind="stable")[:, :count]
-        return columns, np.take_along_axis(wanted, columns, axis=1)
-
-    def _devices(self, need: Need, kind: int) -> tuple[Bools, Ints]:
-        each = min(need.milli, WHOLE)
-        if each == WHOLE:
-            wanted = self.full_mib
-        elif need.mib:
-            wanted = np.full_like(self.full_mib, need.mib)
-        else:
-            wanted = self.full_mib * each // WHOLE
-        ok = (self.kind == kind) & (self.milli >= each) & (self.mib >= wanted) & (wanted >= need.mib)
-        return ok, wanted
+    def _usable(self, task: Task) -> tuple[Bools, Ints]:
+        """Return which devices may serve the task, and how many MiB each of them would give."""
+        milli, mib, kind, full = self.devices
+        if task.each == WHOLE:
+            wanted = full
+            usable = (kind == task.kind) & (milli >= WHOLE) & (mib >= full)
+            return (usable & (full >= task.need.mib) if task.need.mib else usable), wanted
+        wanted = np.full_like(full, task.need.mib) if task.need.mib else full * task.each // WHOLE
+        return (kind == task.kind) & (milli >= task.each) & (mib >= wanted), wanted
 
 
 def grown(array: NDArray[Number], shape: tuple[int, ...]) -> NDArray[Number]:
@@ -127,12 +127,4 @@ def grown(array: NDArray[Number], shape: tuple[int, ...]) -> NDArray[Number]:
 
 def least(one: Stock, other: Stock) -> Stock:
     """Return what is free in both: whatever fits there fits in either, with the same slices."""
-    return Stock(
-        np.minimum(one.slots, other.slots),
-        np.minimum(one.cpu_milli, other.cpu_milli),
-        np.minimum(one.ram_mib, other.ram_mib),
-        np.minimum(one.milli, other.milli),
-        np.minimum(one.mib, other.mib),
-        one.kind,
-        one.full_mib,
-    )
+    return Stock(np.minimum(one.flat, other.flat), np.minimum(one.devices, other.devices))

@@ -44,9 +44,14 @@ def inflation(policy: Policy, origin_ms: int, at_ms: int) -> float:
     return 1.0 if policy.half_life_ms is None else float(2.0 ** ((at_ms - origin_ms) / policy.half_life_ms))
 
 
+def cost(policy: Policy, origin_ms: int, lease: Lease) -> float:
+    """Return the expected cost of a lease, at the weight of its grant."""
+    return price(lease.need) * lease.est_ms * inflation(policy, origin_ms, lease.start_ms)
+
+
 def charge(use: Use, policy: Policy, origin_ms: int, lease: Lease) -> None:
     """Book the expected cost of a lease that was just granted."""
-    _add(use, lease, price(lease.need) * lease.est_ms * inflation(policy, origin_ms, lease.start_ms))
+    _add(use, lease, cost(policy, origin_ms, lease))
 
 
 def settle(use: Use, policy: Policy, origin_ms: int, lease: Lease, end_ms: int) -> None:
@@ -55,12 +60,17 @@ def settle(use: Use, policy: Policy, origin_ms: int, lease: Lease, end_ms: int) 
     _add(use, lease, price(lease.need) * (true_ms - lease.est_ms) * inflation(policy, origin_ms, lease.start_ms))
 
 
+def is_due(policy: Policy, origin_ms: int, now_ms: int) -> bool:
+    """Tell whether the origin should move on."""
+    return policy.half_life_ms is not None and now_ms - origin_ms >= REBASE * policy.half_life_ms
+
+
 def rebased(
     use: Mapping[tuple[TenantId, TenantId], float], policy: Policy, origin_ms: int, now_ms: int
 ) -> tuple[Use, int]:
     """Return ``use`` and its origin, moved on by whole half-lives if that is due."""
     half_life = policy.half_life_ms
-    if half_life is None or now_ms - origin_ms < REBASE * half_life:
+    if half_life is None or not is_due(policy, origin_ms, now_ms):
         return dict(use), origin_ms
     halves = (now_ms - origin_ms) // half_life
     shrink = 2.0 ** -min(halves, 2000)

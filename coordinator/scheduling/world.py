@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from common.errors import BadInput
 from common.ids import NodeId, TenantId
 from coordinator.domain.quotas import Grant
-from coordinator.scheduling.accounts import Accounts, inside
+from coordinator.scheduling.accounts import Accounts
 from coordinator.scheduling.line import BORROWS, INSIDE, Key, Line, Queue
 from coordinator.scheduling.pool import Pool
 from coordinator.scheduling.reach import Reach, Reaches
 from coordinator.scheduling.records import Ask, Lease, Node, Policy, State
+from coordinator.scheduling.stock import Ints, Task
 
 
 class World:
@@ -124,10 +125,11 @@ class World:
         self.accounts.hold(lease)
         self._stale.add(lease.tenant)
 
-    def give(self, lease: Lease) -> None:
-        """Let a lease start, and charge it."""
-        self.hold(lease)
-        self.accounts.charge(lease)
+    def start(self, leases: list[Lease], task: Task, rows: Ints, columns: Ints, mib: Ints) -> None:
+        """Let the leases of an ask start, and charge them."""
+        self.pool.start(leases, task, rows, columns, mib)
+        self.accounts.start(leases)
+        self._stale.add(leases[0].tenant)
 
     def drop(self, lease: Lease, end_ms: int) -> None:
         """Let a lease end, and settle it."""
@@ -161,12 +163,15 @@ class World:
         head_slack, submit_ms, ask_id, _ = queue.asks[0]
         return (max(rank, least_rank), share, head_slack, submit_ms, ask_id)
 
-    def refresh(self, now_ms: int) -> None:
-        """Bring counts and keys up to date, before asks are compared."""
-        self.reaches.follow()
+    def rebase(self, now_ms: int) -> None:
+        """Move the origin of what was used on, if that is due."""
         if self.accounts.rebase(now_ms):
             self._stale.update(self.line.of)
-        elif self.reaches.moved:
+
+    def refresh(self) -> None:
+        """Bring counts and keys up to date, before asks are compared."""
+        self.reaches.follow()
+        if self.reaches.moved:
             self._stale.update(q.tenant for q in self.line.queues.values() if q.reach.number in self.reaches.moved)
         for tenant in self._stale:
             for queue in self.line.of.get(tenant, {}).values():
@@ -176,6 +181,5 @@ class World:
 
     def _claim(self, queue: Queue) -> tuple[int, float]:
         tenant, sites, need = queue.tenant, queue.reach.sites, queue.reach.key[0]
-        rooms = self.accounts.guarantee_rooms(tenant, sites, need)
-        rank = INSIDE if rooms and inside(rooms, sites) >= queue.name[2] else BORROWS
+        rank = INSIDE if self.accounts.is_inside(tenant, sites, need, queue.name[2]) else BORROWS
         return rank, self.accounts.share(tenant, sites)

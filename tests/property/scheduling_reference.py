@@ -243,7 +243,7 @@ class Pass:
         if total(rooms) < ask.m:
             return None
         mine = {node.id for node in nodes}
-        if len(self.reserved) >= max(16, self.w.state.policy.reservations):
+        if len(self.reserved) >= max(8, self.w.state.policy.reservations):
             return None
         if sum(1 for r in self.reserved if mine & set(r.beyond)) >= self.w.state.policy.reservations:
             return None
