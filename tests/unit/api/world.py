@@ -20,7 +20,6 @@ from common.bundle import pack
 from common.clock import ManualClock
 from common.crypto.keys import new_ed25519
 from common.crypto.x509 import load_ca, make_ca
-from common.errors import NotFound
 from common.ids import AppDigest, Digest, FederationId, JobId, NodeId, TenantId
 from common.jobspec import JobSpec
 from common.sandbox import SandboxMode
@@ -30,7 +29,7 @@ from coordinator.api.app import create_app
 from coordinator.api.services import CaInfo, Services
 from coordinator.api.settings import ApiSettings
 from coordinator.domain.exchanges import Exchange, ExchangeKind, Included, Instruction
-from coordinator.domain.jobs import Job, JobEvent, JobState, RosterEntry, advance
+from coordinator.domain.jobs import Job, JobState, RosterEntry
 from coordinator.domain.nodes import DatasetOffer, Node, NodeReport, NodeStatus
 from coordinator.domain.quotas import Allowance, Amount, Terms
 from coordinator.domain.tenancy import PLATFORM, Role
@@ -44,9 +43,11 @@ from coordinator.services.allowances import Allowances
 from coordinator.services.booked import BookedBlobs
 from coordinator.services.deploy import Deployments
 from coordinator.services.enrol import Enrolment, EnrolSettings
+from coordinator.services.estimates import Estimates
 from coordinator.services.export import SandboxSettings
 from coordinator.services.federations import Federations
 from coordinator.services.feed import JobFeed
+from coordinator.services.foresight import Foresight
 from coordinator.services.grants import Grants
 from coordinator.services.identity import Identity
 from coordinator.services.nodes import Presence
@@ -57,10 +58,11 @@ from coordinator.services.schedule import Schedule
 from coordinator.services.schedule_journal import ScheduleJournal
 from coordinator.services.submit import Submissions
 from policies.engine import Policies
+from tests.unit.api.doubles import NORTH_NODE, Desk, Wires
 
 NORTH, SOUTH, EAST = TenantId("north"), TenantId("south"), TenantId("east")
 HEARTS = FederationId("hearts")
-NORTH_NODE, NORTH_PRIVATE, SOUTH_NODE = (NodeId(f"node_{c * 16}") for c in "aps")
+NORTH_PRIVATE, SOUTH_NODE = (NodeId(f"node_{c * 16}") for c in "ps")
 JOB = JobId("job_" + "j" * 16)
 POLICIES = Policies.load()
 CALLERS = {
@@ -72,46 +74,6 @@ CALLERS = {
     "partner_admin": (SOUTH, Role.TENANT_ADMIN),
     "stranger": (EAST, Role.TENANT_ADMIN),
 }
-
-
-class Wires:
-    """A node link whose nodes are connected when a test says so."""
-
-    def __init__(self) -> None:
-        self.online: frozenset[NodeId] = frozenset({NORTH_NODE})
-        self.sent: list[NodeId] = []
-        self.quotas: list[tuple] = []  # what the scheduler was told of grants
-
-    def send(self, node, event):
-        self.sent.append(node)
-        return node in self.online
-
-    def connected(self):
-        return self.online
-
-    def disconnect(self, node, code, message):
-        self.online -= {node}
-
-
-class Desk:
-    """A desk that starts no children: what the REST face can see of it is rows in the store."""
-
-    def __init__(self, store: SqlStore, clock: ManualClock) -> None:
-        self._store, self._clock = store, clock
-
-    async def admit(self, job: Job) -> None:
-        """Leave the job queued."""
-
-    async def cancel(self, job_id, by):
-        def work(tx):
-            found = tx.jobs.get(job_id)
-            if found is None:
-                raise NotFound(f"no job {job_id}")
-            if found.state is not JobState.CANCELLED:
-                tx.jobs.put(replace(found, state=advance(found.state, JobEvent.CANCELLED), ended_at=self._clock.now()))
-                tx.jobs.log(job_id, self._clock.now(), "job_cancelled", {"by": by})
-
-        await self._store.write(work)
 
 
 def spec() -> JobSpec:
@@ -197,6 +159,7 @@ def _services(folder: Path, store: SqlStore, clock: ManualClock) -> tuple[Servic
     blobs = BookedBlobs(DirectoryBlobs(folder / "blobs"), store, allowances.check_stored)
     held = {(NORTH, SOUTH): Amount({"cuda": 500}, {}, 1000, 4096)}
     grants = Grants(store, clock, held=lambda *of: held.get(of), changed=lambda *news: wires.quotas.append(news))
+    schedule = Schedule(clock, named("fair"), ScheduleJournal(store))
     return Services(
         identity=Identity(store, clock),
         federations=Federations(store, clock),
@@ -205,7 +168,8 @@ def _services(folder: Path, store: SqlStore, clock: ManualClock) -> tuple[Servic
         grants=grants,
         allowances=allowances,
         desk=desk,
-        queue=QueueView(Schedule(clock, named("fair"), ScheduleJournal(store)), store),
+        queue=QueueView(schedule, store),
+        foresight=Foresight(schedule, Estimates(), clock),
         feed=feed,
         publisher=Publisher(store, blobs, new_ed25519(), sandbox, clock),
         deployments=Deployments(store, blobs, wires, clock),
