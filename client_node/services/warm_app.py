@@ -53,7 +53,6 @@ class WarmApp:
         self._holds: str | None = None  # file of the state the child has in memory; None = unknown
         self._grant = Grant()  # what the child was given when it started
         self._before: dict[str, int | None] = {}  # MiB in use at its devices before it started
-        self._bounded = False  # torch keeps to its share
         self.busy = False
 
     @property
@@ -89,11 +88,12 @@ class WarmApp:
             if self._child is not None and (forgets or self._grant != held.grant):
                 await self.end()
             child = self._child or await self._start(offer, held)
-            held.fraction = self._bounded
             async with self._watchdog.over(child, held, self._before):
                 await self._send(child, offer, instruction, None if self._holds == base else state)
                 self._holds = None
-                return _reply(*await child.receive())
+                answer, fds = await child.receive()
+            held.fraction = answer.get("bounded") is True
+            return _reply(answer, fds)
         except BaseException:
             await self.end()
             raise
@@ -151,7 +151,7 @@ class WarmApp:
         _close(fds)
         if answer.get("op") != "ready":
             raise _failure(answer)
-        self._holds, self._bounded = FRESH, answer.get("bounded") is True
+        self._holds = FRESH
         return child
 
     def _node_config(self, offer: pb.TaskOffer) -> dict[str, Any]:

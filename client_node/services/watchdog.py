@@ -15,7 +15,6 @@ import structlog
 
 from client_node.guard.leases import Slice, lease_use, over
 from client_node.ports.devices import Driver
-from client_node.services.finishing import stopped
 from client_node.services.leases import HeldLease, Leases
 
 _log = structlog.get_logger()
@@ -60,7 +59,7 @@ class Watchdog:
         try:
             yield
         finally:
-            await stopped(watch)
+            watch.cancel()  # and not waited for: the caller may have come by something that must be closed
 
     async def _watch(self, child: Watched, held: HeldLease, before: Mapping[str, int | None]) -> None:
         warned = False

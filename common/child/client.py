@@ -9,7 +9,7 @@ from flwr.app import Context, Message, RecordDict
 
 from common.child import shim
 from common.child.blocks import Store
-from common.child.devices import keep_within
+from common.child.devices import TorchBound
 from common.child.loader import load, seed_all
 from common.child.parent import Parent, Stop, failure
 from common.child.records import decode, decode_store, encode
@@ -20,23 +20,25 @@ APP_RAISED = 2  # Flower's code of an error in the ClientApp
 def run_client(parent: Parent, start: dict[str, Any]) -> None:
     """Run the ClientApp that ``start`` names until the parent sends ``end``."""
     shim.identify(start["run_id"], start["node_id"])
-    bounded = keep_within(start.get("device_mib", ()))
+    bound = TorchBound(start.get("device_mib", ()))
+    bound.install()
     try:
         seed_all(start["seed"])
         app = load(start["app_dir"], start["component"])
     except BaseException as error:  # noqa: BLE001 tenant code may raise anything; it becomes a typed failure
         parent.tell(failure(error))
         return
-    parent.tell({"op": "ready", "bounded": True} if bounded else {"op": "ready"})
+    parent.tell({"op": "ready"} | bound.said())
     context = Context(start["run_id"], start["node_id"], start["node_config"], RecordDict(), start["run_config"])
     while True:
         message, fds = parent.receive()
         if message["op"] == "end":
             return
-        _answer(parent, app, context, message, fds)
+        frame, out = _answer(app, context, message, fds)
+        parent.tell(frame | bound.said(), out)
 
 
-def _answer(parent: Parent, app: Any, context: Context, message: dict[str, Any], fds: list[int]) -> None:
+def _answer(app: Any, context: Context, message: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
     try:
         stores = [Store(fd) for fd in fds[: 2 if message.get("base") else 1]]  # the arrays are in the last of them
         used = weakref.ref(stores[-1])
@@ -53,8 +55,8 @@ def _answer(parent: Parent, app: Any, context: Context, message: dict[str, Any],
         del content, asked, reply
         frame["read"] = used() is None  # an app may keep the arrays it was sent: they lie in the file
     except BaseException as error:  # noqa: BLE001 tenant code may raise anything; it becomes a typed error
-        frame, out = {**failure(error), "op": "error", "code": APP_RAISED}, []
-    parent.tell(frame, out)
+        return {**failure(error), "op": "error", "code": APP_RAISED}, []
+    return frame, out
 
 
 def _instruction(context: Context, message: dict[str, Any], content: RecordDict) -> Message:
