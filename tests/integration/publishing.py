@@ -21,7 +21,10 @@ from coordinator.adapters.blobs import make_blobs
 from coordinator.adapters.sql import make_store
 from coordinator.domain.jobs import Job, JobState, RosterEntry
 from coordinator.domain.nodes import Node, NodeStatus
-from coordinator.domain.tenancy import Acceptance, Federation, Principal, Role, Tenant
+from coordinator.domain.quotas import Allowance
+from coordinator.domain.tenancy import PLATFORM, Acceptance, Federation, Principal, Role, Tenant
+from coordinator.services.allowances import Allowances
+from coordinator.services.booked import BookedBlobs
 from coordinator.services.deploy import Deployments
 from coordinator.services.export import SandboxSettings
 from coordinator.services.publish import Publisher
@@ -79,7 +82,9 @@ class World:
         self.folder = folder
         self.clock = ManualClock()
         self.store = make_store(f"sqlite:///{folder / 'coordinator.sqlite'}")
-        self.blobs = make_blobs(str(folder / "blobs"), cache_dir=folder / "cache")
+        allowances = Allowances(self.store, self.clock, Allowance(PLATFORM, 1, 1, 2**40), lambda _: 0)
+        blobs = make_blobs(str(folder / "blobs"), cache_dir=folder / "cache")
+        self.blobs = BookedBlobs(blobs, self.store, allowances.check_stored)
         self.key = new_ed25519()
         self.wires = Wires()
         sandbox = SandboxSettings(MODE, {"default": sys.executable}, folder / "jobs", Limits(memory_mib=2048), 60)
