@@ -63,14 +63,19 @@ class Planner:
         """Take a grant back: no guarantee, no limit, weight 1."""
         self._world.remove_grant(site, tenant)
 
-    def add(self, ask: Ask) -> None:
-        """Let an ask wait; a tenant that comes back to a site starts level with the least active one there.
+    def add(self, ask: Ask, *, back: bool = True) -> None:
+        """Let an ask wait.
+
+        Args:
+            ask: To wait.
+            back: Whether its tenant, if it has nothing here, was away: then it starts level with the least active one.
+                Between two rounds of a job a tenant is not away.
 
         Raises:
             BadInput: the ask can never mean anything, or it is running.
         """
         check_ask(ask)
-        self._world.wait(ask, welcome=True)
+        self._world.wait(ask, welcome=back)
 
     def withdraw(self, ask_id: str) -> None:
         """Forget an ask that still waits, if it does."""
