@@ -49,11 +49,11 @@ class Accounts:
         for site, tenant in use:
             self._used_at.setdefault(tenant, set()).add(site)
 
-    def rebase(self, now_ms: int) -> bool:
+    def rebase(self, now_ms: int, *, idle: bool) -> bool:
         """Move the origin of the use on if that is due; tell whether it moved."""
-        if not usage.is_due(self.policy, self.origin_ms, now_ms):
+        if not usage.is_due(self.policy, self.origin_ms, now_ms, idle=idle):
             return False
-        self.use, self.origin_ms = usage.rebased(self.use, self.policy, self.origin_ms, now_ms)
+        self.use, self.origin_ms = usage.rebased(self.use, self.policy, self.origin_ms, now_ms, idle=idle)
         return True
 
     def hold(self, lease: Lease, sign: int = 1) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from common.ids import NodeId
 from coordinator.scheduling import usage
 from coordinator.scheduling.passes import run
-from coordinator.scheduling.records import Decision, Expire, Lease, Revoke, Start, State
+from coordinator.scheduling.records import Decision, Expire, Lease, Revoke, Start, State, Wait
 from coordinator.scheduling.world import World
 
 
@@ -21,7 +21,7 @@ def decide(state: State, now_ms: int) -> tuple[Decision, ...]:
 
 def apply(state: State, decisions: tuple[Decision, ...], now_ms: int) -> State:
     """Return the state after ``decisions``: what was granted is a lease and charged, what ended is gone and settled."""
-    use, origin_ms = usage.rebased(state.use, state.policy, state.origin_ms, now_ms)
+    use, origin_ms = usage.rebased(state.use, state.policy, state.origin_ms, now_ms, idle=True)
     asks = {ask.id: ask for ask in state.asks}
     leases = {(lease.ask, lease.node): lease for lease in state.leases}
 
@@ -42,6 +42,8 @@ def apply(state: State, decisions: tuple[Decision, ...], now_ms: int) -> State:
                     usage.charge(use, state.policy, origin_ms, lease)
             case _:
                 pass
+    if any(not isinstance(decision, Wait) for decision in decisions):
+        use, origin_ms = usage.rebased(use, state.policy, origin_ms, now_ms, idle=False)
     return replace(state, asks=tuple(asks.values()), leases=tuple(leases.values()), use=use, origin_ms=origin_ms)
 
 

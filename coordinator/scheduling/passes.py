@@ -41,7 +41,7 @@ class Started:
 
 def run(world: World, now_ms: int) -> tuple[Decision, ...]:
     """Decide, and change ``world`` accordingly: what ran out has ended, what fits has started."""
-    world.rebase(now_ms)
+    world.rebase(now_ms, idle=True)
     expired = world.pool.run_out(now_ms)
     for lease in expired:
         world.drop(lease, lease.until_ms)
@@ -54,6 +54,8 @@ def run(world: World, now_ms: int) -> tuple[Decision, ...]:
         if not (one.again or one.top_up()):
             break
         world.refresh()
+    if expired or started:
+        world.rebase(now_ms, idle=False)
     starts = (Start(s.ask, tuple(s.leases)) for s in started)
     return (*(Expire(lease) for lease in expired), *starts, *one.waits)
 

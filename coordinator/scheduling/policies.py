@@ -49,11 +49,11 @@ ABOUT: Mapping[str, About] = {
     "priority": About(
         fair=False,
         k=0.0,
-        head_starts_s={"low": -4 * 3600.0, "normal": 0.0, "high": 4 * 3600.0, "urgent": math.inf},
+        head_starts_s={"low": -4 * 3600.0, "normal": 0.0, "high": 4 * 3600.0},
         half_life_s=None,
         promise="A class of priority is a head start in time: high goes before normal that came up to 4 h earlier.",
         starvation_bound="A job is overtaken only by jobs submitted within the difference of the head starts after it; "
-        "an infinite head start (urgent) has no bound.",
+        "a class with an infinite head start goes strictly first, and then there is no bound.",
     ),
     "fair": About(
         fair=True,

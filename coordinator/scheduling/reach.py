@@ -17,6 +17,7 @@ from coordinator.scheduling.stock import Bools, Ints, Task, grown
 
 ReachKey = tuple[Need, tuple[NodeId, ...] | None, frozenset[str]]
 WORTH = 1 << 20
+MOST_ASLEEP = 256
 
 
 @dataclass(slots=True, eq=False)
@@ -41,7 +42,7 @@ class Fit:
     seen: int
     anywhere: list[Reach] = field(default_factory=list)  # without candidates
     through: dict[int, dict[int, Reach]] = field(default_factory=dict)  # with candidates, by row and number
-    users: int = 0  # reaches
+    reaches: int = 0
 
 
 class Reaches:
@@ -52,6 +53,7 @@ class Reaches:
         self._reaches: dict[ReachKey, Reach] = {}
         self._fits: dict[Need, Fit] = {}
         self._named: dict[NodeId, dict[int, Reach]] = {}  # by candidate and number
+        self._asleep: dict[int, Reach] = {}  # without users, the longest asleep first
         self._spare: list[int] = []  # numbers that are free again
         self.by_number: list[Reach | None] = []
         self.moved: set[int] = set()  # numbers of the reaches that came to other sites; whoever follows them clears it
@@ -60,32 +62,26 @@ class Reaches:
         self.price: Ints = np.zeros(0, np.int64)  # by row: the scarcer for those who wait, the dearer
 
     def join(self, ask: Ask) -> Reach:
-        """Return the reach of ``ask``, made if it is the first of its kind; ``leave`` it when nobody waits for it."""
+        """Return the reach of ``ask``, made if there is none; ``leave`` it when nobody waits for it any more."""
         key = (ask.need, ask.candidates, ask.labels)
         reach = self._reaches.get(key)
         if reach is None:
             reach = self._reaches[key] = self._make(key)
+        if not reach.users:
+            self._asleep.pop(reach.number, None)
+            self.price[reach.able] += reach.worth
         reach.users += 1
         return reach
 
     def leave(self, reach: Reach) -> None:
-        """Forget a reach when its last user leaves."""
+        """Count one user less; a reach that nobody uses is remembered for a while, as rounds come again."""
         reach.users -= 1
         if reach.users:
             return
-        need, candidates, _ = reach.key
-        self._set_able(reach, np.zeros(0, np.int64))
-        for node in candidates or ():
-            del self._named[node][reach.number]
-        fit = self._fits[need]
-        if candidates is None:
-            fit.anywhere.remove(reach)
-        fit.users -= 1
-        if not fit.users:
-            del self._fits[need]
-        del self._reaches[reach.key]
-        self.by_number[reach.number] = None
-        self._spare.append(reach.number)
+        self.price[reach.able] -= reach.worth
+        self._asleep[reach.number] = reach
+        if len(self._asleep) > MOST_ASLEEP:
+            self._forget(self._asleep.pop(next(iter(self._asleep))))
 
     def node_came(self, row: int) -> None:
         """Let those reach a new row who can use it."""
@@ -133,7 +129,7 @@ class Reaches:
             kind = self._pool.kinds.setdefault(need.kind, len(self._pool.kinds) + 1)
             task = Task(need, kind)
             fit = self._fits[need] = Fit(task, self._pool.free.fits(task), len(self._pool.touched))
-        fit.users += 1
+        fit.reaches += 1
         number = self._spare.pop() if self._spare else len(self.by_number)
         if number == len(self.by_number):
             self.by_number.append(None)
@@ -147,6 +143,21 @@ class Reaches:
             self._named.setdefault(node, {})[number] = reach
         self._set_able(reach, self._able(key, self._rows(candidates)))
         return reach
+
+    def _forget(self, reach: Reach) -> None:
+        need, candidates, _ = reach.key
+        self._set_able(reach, np.zeros(0, np.int64))
+        for node in candidates or ():
+            del self._named[node][reach.number]
+        fit = self._fits[need]
+        if candidates is None:
+            fit.anywhere.remove(reach)
+        fit.reaches -= 1
+        if not fit.reaches:
+            del self._fits[need]
+        del self._reaches[reach.key]
+        self.by_number[reach.number] = None
+        self._spare.append(reach.number)
 
     def _rows(self, candidates: tuple[NodeId, ...] | None) -> Ints:
         row = self._pool.row
@@ -165,7 +176,8 @@ class Reaches:
         """Change who is in reach, and with it the count, the supply and the prices."""
         fit = self._fits[reach.key[0]]
         self._grow()
-        self.price[reach.able] -= reach.worth
+        if reach.users:
+            self.price[reach.able] -= reach.worth
         if reach.key[1] is not None:
             for row in reach.able.tolist():
                 del fit.through[row][reach.number]
@@ -180,7 +192,8 @@ class Reaches:
         reach.sites = {self._pool.site_names[n]: c for n, c in zip(numbers.tolist(), counts.tolist(), strict=True)}
         if before != reach.sites.keys():
             self.moved.add(reach.number)
-        self.price[able] += reach.worth
+        if reach.users:
+            self.price[able] += reach.worth
         self.supply[reach.number] = len(able)
         self.count[reach.number] = fit.room[able].sum()
 

@@ -102,27 +102,63 @@ def reserve(
         order: Of rows that are ready at the same time, the smallest first.
         rooms: Tasks that the tenant's limits admit, by site; a site that is not named is not bound.
     """
-    chosen: list[tuple[int, int]] = []
-    sites: dict[TenantId, int] = {}
-    for at_ms, row in _ready(pool, fit, rows, now_ms, order, ask.m):
-        site = pool.site_names[pool.site[row]]
-        if sites.get(site, 0) < rooms.get(site, ask.m):
-            sites[site] = sites.get(site, 0) + 1
-            chosen.append((at_ms, row))
-            if len(chosen) == ask.m:
-                break
-    if len(chosen) < ask.m:
+    ready = _in_time(pool, _ready(pool, fit, rows, now_ms, order, ask.m), ask.m, rooms)
+    if ready is None:
         return None
-    at_ms = max(at for at, _ in chosen)
+    # Those that come last are kept, so that what is idle until then is left to whoever is done in time.
+    ready.sort(key=lambda found: (-found[0], order[found[1]]))
+    sites = _Sites(pool, rooms, ask.m)
+    chosen = [(at_ms, row) for at_ms, row in ready if sites.admits(row)][: ask.m]
+    at_ms = max(at_ms for at_ms, _ in chosen)
     mine = np.array([row for _, row in chosen])
     return Reservation(
         ask,
         at_ms,
         mine,
         _beyond(pool, fit.task, mine, at_ms),
-        sites,
+        sites.taken,
         {row: i for i, (_, row) in enumerate(chosen)},
     )
+
+
+class _Sites:
+    """The tasks that the limits still admit, by site."""
+
+    def __init__(self, pool: Pool, rooms: Mapping[TenantId, int], m: int) -> None:
+        self.taken: dict[TenantId, int] = {}
+        self._pool, self._rooms, self._m = pool, rooms, m
+
+    def admits(self, row: int) -> bool:
+        """Take one more task at the row's site, if that is admitted and fewer than m are taken in all."""
+        site = self._pool.site_names[self._pool.site[row]]
+        taken = self.taken.get(site, 0)
+        if taken >= self._rooms.get(site, self._m) or self.full():
+            return False
+        self.taken[site] = taken + 1
+        return True
+
+    def full(self) -> bool:
+        """Tell whether m tasks are taken."""
+        return sum(self.taken.values()) >= self._m
+
+
+def _in_time(
+    pool: Pool, ready: Iterator[tuple[int, int]], m: int, rooms: Mapping[TenantId, int]
+) -> list[tuple[int, int]] | None:
+    """Return the rows that are ready by the time at which m of them are, within the rooms; None if that never comes."""
+    found: list[tuple[int, int]] = []
+    in_all, last = _Sites(pool, rooms, m), _Sites(pool, rooms, m)
+    for at_ms, row in ready:
+        if found and at_ms > found[-1][0]:
+            if in_all.full():
+                break
+            last = _Sites(pool, rooms, m)
+        found.append((at_ms, row))
+        in_all.admits(row)
+        last.admits(row)
+        if last.full():
+            break  # more that are ready at the very same time make no difference
+    return found if in_all.full() else None
 
 
 def _ready(pool: Pool, fit: Fit, rows: Ints, now_ms: int, order: Ints, m: int) -> Iterator[tuple[int, int]]:

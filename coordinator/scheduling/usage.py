@@ -18,7 +18,7 @@ from coordinator.scheduling.records import WHOLE, Lease, Need, Policy, State
 
 Use = dict[tuple[TenantId, TenantId], float]  # (site, tenant) -> price x ms, in the units of the origin
 
-REBASE = 256  # half-lives after which the origin moves on: 2^256 x any use is far from a double's end
+REBASE = 256  # half-lives after which the origin moves on: 2^512 x any use is far from a double's end
 CORES_OF_A_GPU = 8
 GIB_OF_A_GPU = 64
 
@@ -60,17 +60,18 @@ def settle(use: Use, policy: Policy, origin_ms: int, lease: Lease, end_ms: int) 
     _add(use, lease, price(lease.need) * (true_ms - lease.est_ms) * inflation(policy, origin_ms, lease.start_ms))
 
 
-def is_due(policy: Policy, origin_ms: int, now_ms: int) -> bool:
-    """Tell whether the origin should move on."""
-    return policy.half_life_ms is not None and now_ms - origin_ms >= REBASE * policy.half_life_ms
+def is_due(policy: Policy, origin_ms: int, now_ms: int, *, idle: bool) -> bool:
+    """Tell whether the origin should move on: after something was booked; when ``idle``, only if it cannot wait."""
+    half_life = policy.half_life_ms
+    return half_life is not None and now_ms - origin_ms >= (2 if idle else 1) * REBASE * half_life
 
 
 def rebased(
-    use: Mapping[tuple[TenantId, TenantId], float], policy: Policy, origin_ms: int, now_ms: int
+    use: Mapping[tuple[TenantId, TenantId], float], policy: Policy, origin_ms: int, now_ms: int, *, idle: bool
 ) -> tuple[Use, int]:
     """Return ``use`` and its origin, moved on by whole half-lives if that is due."""
     half_life = policy.half_life_ms
-    if half_life is None or not is_due(policy, origin_ms, now_ms):
+    if half_life is None or not is_due(policy, origin_ms, now_ms, idle=idle):
         return dict(use), origin_ms
     halves = (now_ms - origin_ms) // half_life
     shrink = 2.0 ** -min(halves, 2000)

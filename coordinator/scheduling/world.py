@@ -163,9 +163,9 @@ class World:
         head_slack, submit_ms, ask_id, _ = queue.asks[0]
         return (max(rank, least_rank), share, head_slack, submit_ms, ask_id)
 
-    def rebase(self, now_ms: int) -> None:
-        """Move the origin of what was used on, if that is due."""
-        if self.accounts.rebase(now_ms):
+    def rebase(self, now_ms: int, *, idle: bool) -> None:
+        """Move the origin of what was used on, if that is due (see ``usage.is_due``)."""
+        if self.accounts.rebase(now_ms, idle=idle):
             self._stale.update(self.line.of)
 
     def refresh(self) -> None:

@@ -80,7 +80,7 @@ class World:
             self._hold(lease, 1)
         self.free = {node.id: after(node, on[node.id]) for node in state.nodes}
         self.asks = {ask.id: ask for ask in state.asks}
-        self.use, self.origin_ms = usage.rebased(state.use, state.policy, state.origin_ms, self.now_ms)
+        self.use, self.origin_ms = usage.rebased(state.use, state.policy, state.origin_ms, self.now_ms, idle=True)
 
     def grant(self, site: TenantId, tenant: TenantId):
         for grant in self.state.grants:
@@ -268,15 +268,20 @@ class Pass:
             if node.id not in taken_by_others:
                 options.append((self.available(node, ask.need), self.order(node), node))
         options.sort(key=lambda o: o[:2])
-        sites: Counter[TenantId] = Counter()
-        chosen = []
-        for at_ms, _, node in options:
-            if len(chosen) < ask.m and sites[node.site] < rooms[node.site]:
-                sites[node.site] += 1
-                chosen.append((at_ms, node))
+        def first_m(options):
+            sites, chosen = Counter(), []
+            for at_ms, _, node in options:
+                if len(chosen) < ask.m and sites[node.site] < rooms[node.site]:
+                    sites[node.site] += 1
+                    chosen.append((at_ms, node))
+            return sites, chosen
+
+        _, chosen = first_m(options)
         if len(chosen) < ask.m:
             return None
         at_ms = max(at for at, _ in chosen)
+        in_time = [o for o in options if o[0] <= at_ms]
+        sites, chosen = first_m(sorted(in_time, key=lambda o: (-o[0], o[1])))
         beyond = {}
         for _, node in chosen:
             free = self.free_at(node, at_ms)
