@@ -90,7 +90,7 @@ class NodeAgent:
         kept = KeptUpdates(place.updates, state)
         kept.sweep()
         prepared = Preparation(place, state, link, judge)
-        watchdog = Watchdog(driver, leases, lambda: max(settings().gpu_poll_ms, _POLL_MS) / 1000, asyncio.sleep)
+        watchdog = Watchdog(driver, leases, self._look_again, self._poll_s, asyncio.sleep)
         jobs = LocalJobs(place, prepared, judge, settings, watchdog, self._on_log)
         leased = LeasedApps(jobs, leases, lambda: settings().gpu_renew_ms / 1000, asyncio.sleep)
         self._file = AgentFile(place.agent_file, AgentState(os.getpid(), clock.now()), self._refresh)
@@ -138,6 +138,12 @@ class NodeAgent:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
         return stopping
+
+    def _poll_s(self) -> float:
+        return max(self.settings().gpu_poll_ms, _POLL_MS) / 1000
+
+    def _look_again(self) -> None:
+        self.agent.look_again()
 
     def _on_log(self, job: str, data: bytes) -> None:
         self.agent.on_log(job, data)

@@ -153,6 +153,10 @@ class Agent:
         self._link.send(pb.NodeEvent(report=self._report()))
         self._file.changed()
 
+    def look_again(self) -> None:
+        """A device seems to be gone: see what is left, and tell."""
+        self._do(self._look())
+
     def poke(self) -> None:
         """Somebody changed datasets, approvals or settings: judge anew and report."""
         self.report()
@@ -193,6 +197,10 @@ class Agent:
         codes = [denial.code for denial in answer.denials]
         _log.info("job_prepared" if not codes else "job_denied", job=asked.job, app=asked.app_name, denials=codes)
         self._link.send(pb.NodeEvent(prepared=answer))
+
+    async def _look(self) -> None:
+        if await asyncio.to_thread(self._parts.devices.scan):
+            self.report()
 
     def _do(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.create_task(self._guarded(work))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import stat
 from dataclasses import dataclass
@@ -91,19 +92,20 @@ def check_devices(driver: Driver, settings: NodeSettings) -> Check:
     """Can the accelerators of this machine be used?  That there are none is no fault."""
     devices = Devices(driver, lambda: settings)
     devices.scan()
-    lent, missing = devices.lent(), sorted({f for d in devices.all() for f in d.files if not Path(f).exists()})
+    shut = {path for one in devices.all() for path in one.files if not os.access(path, os.R_OK | os.W_OK)}
     if driver.problem:
         fix = "nvidia-smi   (after an update of the driver: restart the machine)"
         return Check("devices", False, f"NVIDIA's driver cannot be used: {driver.problem}", fix)
     if not devices.all():
         return Check("devices", True, "no accelerator: tasks run on the CPU")
-    if missing:
-        fix = "nvidia-modprobe -c 0 -u" if "/dev/nvidia-uvm" in missing else "see the driver's own log"
-        return Check("devices", False, f"device files are missing: {', '.join(missing)}", fix)
+    if shut:
+        fix = "nvidia-modprobe -c 0 -u" if "/dev/nvidia-uvm" in shut else f"let this user read and write {min(shut)}"
+        return Check("devices", False, f"device files that cannot be opened: {', '.join(sorted(shut))}", fix)
     idle = [word for word in settings.withheld_devices if not any(is_withheld(d, (word,)) for d in devices.all())]
     if idle:
         text = f"withheld_devices names what is not here: {', '.join(idle)}"
         return Check("devices", False, text, "hansa node devices")
+    lent = devices.lent()
     names = ", ".join(f"{device.name} ({device.memory_mib} MiB)" for device in lent.values()) or "none"
     return Check("devices", True, f"{len(lent)} of {len(devices.all())} lent: {names}")
 

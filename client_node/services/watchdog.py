@@ -33,15 +33,22 @@ class Watchdog:
     Args:
         driver: Tells what is in use.
         leases: Tells who else is at a device.
+        on_lost: Called when a device does not answer any more.
         poll_s: Seconds between looks, as set now.
         pause: Waits so many seconds.
     """
 
     def __init__(
-        self, driver: Driver, leases: Leases, poll_s: Callable[[], float], pause: Callable[[float], Awaitable[None]]
+        self,
+        driver: Driver,
+        leases: Leases,
+        on_lost: Callable[[], None],
+        poll_s: Callable[[], float],
+        pause: Callable[[float], Awaitable[None]],
     ) -> None:
         self._driver = driver
         self._leases = leases
+        self._on_lost = on_lost
         self._poll_s = poll_s
         self._pause = pause
 
@@ -68,6 +75,7 @@ class Watchdog:
             used = await asyncio.to_thread(self._used, child, held, before)
             if lost := sorted(measured - used.keys()):
                 child.stop("gpu_lost", f"device {lost[0]} does not answer any more")
+                self._on_lost()
                 return
             held.saw(used)
             if found := over(held.lease.slices, used):

@@ -13,7 +13,7 @@ from client_node.adapters.state import SqliteState
 from client_node.ports.leases import LeaseEntry
 from common.sandbox import available
 from common.wire import hansa_node_pb2 as pb
-from tests.gpus import FakeNvml, Gpu
+from tests.gpus import LOST, FakeNvml, Gpu
 from tests.integration.node_stage import JOB, S, Stage, until
 
 pytestmark = pytest.mark.integration
@@ -103,7 +103,16 @@ async def test_a_lease_that_passes_its_slice_is_ended_and_one_that_the_node_cann
         await stage.link.status(held, S.RUNNING, S.DENIED)
         agent.poke()
         assert (await stage.link.status(held, S.DENIED)).reason == "no_device"
-    assert [entry.outcome for entry in entries(stage)] == ["gpu_memory", "done", "cancelled"]
+        stage.set("withheld_devices", "")
+        agent.poke()
+        stage.link.sent.clear()
+        lost = await stage.offer(4, slices=HALF, do="hang")
+        await stage.link.status(lost, S.RUNNING)
+        gpus[1].faults["*"] = LOST
+        assert (await stage.link.status(lost, S.FAILED)).reason == "gpu_lost"
+        report = await stage.link.heard(lambda e: e.report if e.HasField("report") else None)
+        assert [device.uuid for device in report.devices] == ["GPU-a"]
+    assert [entry.outcome for entry in entries(stage)] == ["gpu_memory", "done", "cancelled", "gpu_lost"]
 
 
 async def test_an_app_stays_warm_on_its_device_until_somebody_else_is_given_it(stage: Stage) -> None:

@@ -217,6 +217,7 @@ class Process:
 
     def __init__(self) -> None:
         self.stopped: list[tuple[str, str]] = []
+        self.told: list[str] = []
         self.over = asyncio.Event()
 
     def processes(self) -> list[int]:
@@ -243,7 +244,7 @@ async def watched(node: Node, *uses: dict[int, int | None], seen: bool = True) -
             gpu.processes = use
             gpu.used = sum(mib or 0 for mib in use.values())
 
-    watchdog = Watchdog(node.driver, node.leases, lambda: 0.5, pause)
+    watchdog = Watchdog(node.driver, node.leases, lambda: process.told.append("lost"), lambda: 0.5, pause)
     async with node.leases.hold(HALF) as held:
         before = await watchdog.before(HALF.slices)
         look(next(looks))
@@ -272,6 +273,7 @@ async def test_a_device_that_does_not_answer_any_more_ends_its_leases(node: Node
     node.gpus["GPU-a"].faults["*"] = LOST
     process, _ = await watching
     assert process.stopped == [("gpu_lost", "device GPU-a does not answer any more")]
+    assert process.told == ["lost"]
 
 
 async def test_where_the_driver_s_process_ids_say_nothing_a_lease_alone_is_measured_by_its_device(node: Node) -> None:
