@@ -41,6 +41,13 @@ class Started:
 
 def run(world: World, now_ms: int) -> tuple[Decision, ...]:
     """Decide, and change ``world`` accordingly: what ran out has ended, what fits has started."""
+    expired, started, last = settle(world, now_ms)
+    starts = (Start(s.ask, tuple(s.leases)) for s in started)
+    return (*(Expire(lease) for lease in expired), *starts, *last.waits)
+
+
+def settle(world: World, now_ms: int) -> tuple[list[Lease], list[Started], Pass]:
+    """Change ``world`` until nothing more ends or starts; return what did, and the last pass, in which nothing did."""
     world.rebase(now_ms, idle=True)
     expired = world.pool.run_out(now_ms)
     for lease in expired:
@@ -56,8 +63,7 @@ def run(world: World, now_ms: int) -> tuple[Decision, ...]:
         world.refresh()
     if expired or started:
         world.rebase(now_ms, idle=False)
-    starts = (Start(s.ask, tuple(s.leases)) for s in started)
-    return (*(Expire(lease) for lease in expired), *starts, *one.waits)
+    return expired, started, one
 
 
 def _order(world: World) -> Ints:

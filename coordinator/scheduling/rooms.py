@@ -34,7 +34,7 @@ def kept_rooms(
     older = _stopped(world, tenant, key) if key[0] == BORROWS else None
     if older is None:
         return rooms, False
-    if end_ms > _admitted_ms(world, older):
+    if end_ms > admitted_ms(world, older):
         rooms |= {site: 0 for site in older.reach.sites if site in sites}
     return rooms, True
 
@@ -59,7 +59,7 @@ def _is_stopped(world: World, queue: Queue) -> bool:
     return most(world.accounts.empty_rooms(queue.tenant, sites, need), sites) >= m
 
 
-def _admitted_ms(world: World, queue: Queue) -> int:
+def admitted_ms(world: World, queue: Queue) -> int:
     """Return when enough of the tenant's leases have ended for its limits to admit the head of ``queue``."""
     ask, sites, accounts = queue.head, queue.reach.sites, world.accounts
     freed: dict[TenantId, Held] = {}
