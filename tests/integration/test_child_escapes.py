@@ -192,6 +192,30 @@ async def test_writable_and_readonly_paths_are_what_they_say(tmp_path: Path) -> 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data.csv", "hidden", "log", "out", "try.py"]
 
 
+CHARACTERS = [path for path in ("/dev/fuse", "/dev/kvm", "/dev/net/tun") if os.access(path, os.R_OK | os.W_OK)]
+
+
+@pytest.mark.skipif(not CHARACTERS, reason="no device file here that may be opened and is harmless")
+async def test_a_device_file_can_be_used_where_it_was_granted_and_is_not_there_where_it_was_not(tmp_path: Path) -> None:
+    script = tmp_path / "use.py"
+    script.write_text(
+        "import fcntl, os\n"
+        "try:\n"
+        f"    fd = os.open({CHARACTERS[0]!r}, os.O_RDWR)\n"
+        "    fcntl.ioctl(fd, 0x5401)\n"  # of terminals: the driver itself refuses, so it was reached
+        "except OSError as error:\n"
+        "    print(os.strerror(error.errno), flush=True)\n"
+    )
+    for devices in ((Path(CHARACTERS[0]),), ()):
+        spec = ChildSpec(
+            "probe", PYTHON, None, script=script, log_path=tmp_path / f"log{len(devices)}", devices=devices
+        )
+        child = await launch(spec, SandboxMode.BWRAP)
+        await child.end(grace=20)
+    assert (tmp_path / "log0").read_text() == "No such file or directory\n"
+    assert (tmp_path / "log1").read_text() in {"Inappropriate ioctl for device\n", "Invalid argument\n"}
+
+
 async def test_without_landlock_a_child_gets_a_copy_of_what_it_is_handed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
