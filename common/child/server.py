@@ -1,9 +1,15 @@
-"""Runs a ServerApp: its Grid, its result, and its metrics as they come."""
+"""Runs a ServerApp: its Grid, its result, and its metrics as they come.
+
+What was trained is told as soon as a strategy has ended, and again before a failure: an app that breaks afterwards,
+over a plot or in its last line, does not take the model along.
+"""
 
 from __future__ import annotations
 
 import functools
 import sys
+import traceback
+from collections.abc import Callable
 from typing import Any
 
 from flwr.app import ArrayRecord, Context, MetricRecord, RecordDict
@@ -20,19 +26,33 @@ RESULT = "arrays"  # the record that a job's result is kept in
 
 
 class Progress:
-    """Tells about each round once its metrics are there, and remembers the last strategy's result.
+    """Tells about each round once its metrics are there, and remembers the last result of a strategy.
+
+    A strategy with a ``start`` of its own makes Flower's ``Result`` too, so it is the ``Result`` that counts.
 
     Args:
         tell: Takes one frame.
+        ended: Called when a strategy has ended.
     """
 
-    def __init__(self, tell: Any) -> None:
-        self._tell = tell
+    def __init__(self, tell: Any, ended: Callable[[], None] = lambda: None) -> None:
+        self._tell, self._ended = tell, ended
         self._current: Result | None = None
+        self._trained: Result | None = None  # the last but the current that has arrays
         self._told: set[tuple[int, int, str]] = set()
         self._older: tuple[ArrayRecord, dict[str, Any]] | None = None
-        self.result: Result | None = None
-        self.record = RESULT
+        self._record = RESULT
+
+    @property
+    def result(self) -> Result | None:
+        """The last result with arrays, or the last one where none has any."""
+        current = self._current
+        return current if self._trained is None or (current is not None and current.arrays) else self._trained
+
+    @property
+    def round(self) -> int:
+        """The round that the result is of, 0 where the strategy does not say."""
+        return max(self.result.train_metrics_clientapp, default=0) if self.result is not None else 0
 
     def watch(self) -> None:
         """Put ourselves around ``Strategy.start`` and Flower's ``Result``."""
@@ -43,14 +63,15 @@ class Progress:
         @functools.wraps(make)
         def remember(result: Result, *args: Any, **kwargs: Any) -> None:
             make(result, *args, **kwargs)
+            progress._trained = progress.result if progress.result is not None and progress.result.arrays else None
             progress._current = result
 
         @functools.wraps(start)
         def watched(strategy: Strategy, *args: Any, **kwargs: Any) -> Result:
+            progress._record = getattr(strategy, "arrayrecord_key", RESULT)
             result = start(strategy, *args, **kwargs)
-            progress.note(sys.maxsize, "train")
-            progress.result = result
-            progress.record = getattr(strategy, "arrayrecord_key", RESULT)
+            progress.last_round()
+            progress._ended()
             return result
 
         Result.__init__ = remember  # type: ignore[method-assign,assignment]
@@ -58,6 +79,11 @@ class Progress:
 
     def _keep_older(self, arrays: ArrayRecord, metrics: dict[str, Any]) -> None:
         self._older = arrays, metrics
+        self._ended()
+
+    def last_round(self) -> None:
+        """Tell of the rounds that no further exchange has told of."""
+        self.note(sys.maxsize, "train")
 
     def note(self, round_: int, kind: str) -> None:
         """Tell what the strategy has aggregated up to the exchange of ``kind`` in ``round_``."""
@@ -97,12 +123,17 @@ class Progress:
             for key, value in rounds[max(rounds)].items()
         }
 
+    def trained(self, grid: Grid) -> ArrayRecord | None:
+        """Return the arrays that a strategy has trained so far."""
+        if self.result is not None and self.result.arrays:
+            return grid.final_dtypes(self.result.arrays, self._record)
+        return self._older[0] if self._older is not None else None
+
     def arrays(self, context: Context, grid: Grid) -> ArrayRecord | None:
         """Return the job's result: the last strategy's arrays, else the one ArrayRecord of the app's own state."""
-        if self.result is not None and self.result.arrays:
-            return grid.final_dtypes(self.result.arrays, self.record)
-        if self._older is not None:
-            return self._older[0]
+        trained = self.trained(grid)
+        if trained is not None:
+            return trained
         kept = {name: record for name, record in context.state.items() if isinstance(record, ArrayRecord)}
         if RESULT in kept:
             return grid.final_dtypes(kept[RESULT], RESULT)
@@ -111,30 +142,42 @@ class Progress:
 
 def run_server(parent: Parent, start: dict[str, Any]) -> None:
     """Run the ServerApp that ``start`` names until it is finished or has failed."""
+    progress = Progress(parent.tell, lambda: _trained(parent, progress, grid))
+    grid = Grid(ParentCarrier(parent), start["run_id"], start["aggregation"], progress.note)
     try:
         shim.identify(start["run_id"], shim.SERVER_NODE)
-        progress = Progress(parent.tell)
         progress.watch()
         seed_all(start["seed"])
         app = load(start["app_dir"], start["component"])
         seed_all(start["seed"])
         parent.tell({"op": "ready"})
-        grid = Grid(ParentCarrier(parent), start["run_id"], start["aggregation"], progress.note)
         context = Context(start["run_id"], shim.SERVER_NODE, start["node_config"], RecordDict(), start["run_config"])
         app(grid, context)
         if grid.stopped is not None:
             raise grid.stopped
-        _finish(parent, progress, progress.arrays(context, grid))
+        progress.last_round()
+        _say(parent, "finished", progress, progress.arrays(context, grid))
     except BaseException as error:  # noqa: BLE001 tenant code may raise anything; it becomes a typed failure
+        _trained(parent, progress, grid)
         parent.tell(failure(error))
 
 
-def _finish(parent: Parent, progress: Progress, arrays: ArrayRecord | None) -> None:
+def _trained(parent: Parent, progress: Progress, grid: Grid) -> None:
+    """Tell what is trained by now; an app can break that too, and its failure is told then, not ours."""
+    try:
+        arrays = progress.trained(grid)
+        if arrays is not None:
+            _say(parent, "trained", progress, arrays)
+    except Exception:  # noqa: BLE001 the arrays are the app's to replace with anything
+        traceback.print_exc()
+
+
+def _say(parent: Parent, op: str, progress: Progress, arrays: ArrayRecord | None) -> None:
     size, fds = None, []
     if arrays is not None:
         fd, size = encode(RecordDict({RESULT: arrays}))
         fds = [fd]
-    parent.tell({"op": "finished", "object": size, "metrics": progress.metrics()}, fds)
+    parent.tell({"op": op, "object": size, "round": progress.round, "metrics": progress.metrics()}, fds)
 
 
 def _plain(metrics: MetricRecord | None) -> dict[str, Any]:

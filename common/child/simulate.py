@@ -208,6 +208,7 @@ def _inline(
     server_app(grid, context)
     if grid.stopped is not None:
         raise grid.stopped
+    progress.last_round()
     seconds = time.perf_counter() - began
     return {
         "arrays": progress.arrays(context, grid),

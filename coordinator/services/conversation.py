@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from typing import Any, Protocol, TypeVar
 
@@ -32,6 +32,8 @@ from coordinator.services.calls import (
     unfit_for_means,
 )
 from coordinator.services.exchange import LiveExchange
+from coordinator.services.finished import Finished
+from coordinator.services.jobnodes import JobNodes
 from coordinator.services.journal import Journal
 from coordinator.services.objects import HeldObject, check_room, close_all, hold, rest
 from coordinator.services.pushes import Pushes
@@ -41,14 +43,6 @@ T = TypeVar("T")
 _MAX_TOLD = 500_000  # frames of progress and values in them, in one life of an app
 
 
-@dataclass(frozen=True)
-class Finished:
-    """What a ServerApp ended with."""
-
-    result: HeldObject | None
-    metrics: dict[str, float]
-
-
 class JobInRun(Protocol):
     """What a conversation needs of the job's run, which outlives it."""
 
@@ -56,6 +50,7 @@ class JobInRun(Protocol):
     journal: Journal
     live: dict[int, LiveExchange]
     pushes: Pushes
+    nodes: JobNodes
     single_replies: bool  # whether the federation lets apps see replies one by one
     room: Room
 
@@ -67,6 +62,7 @@ class JobInRun(Protocol):
     async def checkpoint(self, call: Call, held: Sequence[HeldObject]) -> None: ...
     def closed(self, live: LiveExchange) -> None: ...
     def go_live(self, seq: int) -> None: ...
+    def trained(self, finished: Finished) -> None: ...
 
 
 class Conversation:
@@ -112,6 +108,9 @@ class Conversation:
             return None
         if op == "finished":
             return await self._finished(message, fds)
+        if op == "trained":
+            self._run.trained(await self._finished(message, fds))
+            return None
         close_all(fds)
         if op == "nodes":
             ids = [entry.flower_node_id for entry in self._run.job.roster]
@@ -182,13 +181,13 @@ class Conversation:
             run.live[seq] = live
             telling.started(self._around, run.job, call, self._shown_round(call))
             live.open()
+            run.nodes.opened(live)
         opened = self._around.clock.now()
         saving = asyncio.create_task(run.checkpoint(call, live.held)) if call.message_type == "train" else None
         verdict = await self._while_it_lives(live.run())
         if saving is not None:
             await saving
-        if isinstance(verdict, Abandon):
-            live.end("abandoned")
+        if isinstance(verdict, Abandon):  # it ends with its job, which may keep the model that it sends out
             raise TooFewNodes(verdict.sentence)
         await self._close(live, verdict, opened)
 
@@ -230,6 +229,7 @@ class Conversation:
                 run.journal.append(fresh)
                 telling.started(self._around, run.job, call, self._shown_round(call))
             live.open()
+            run.nodes.opened(live)
         await self._child.send({"op": "pushed", "ids": ids})
         return owned
 
@@ -257,7 +257,7 @@ class Conversation:
         sizes = [] if size is None else [size]
         settings = self._around.settings
         held = await hold(fds, sizes, limit=settings.update_bytes, inline=settings.inline_bytes)
-        return Finished(held[0] if held else None, metrics_of(message.get("metrics")))
+        return Finished(held[0] if held else None, metrics_of(message.get("metrics")), round_of(message))
 
     async def _while_it_lives(self, work: Coroutine[Any, Any, T]) -> T:
         """Await ``work``, but stop if the child dies meanwhile: it has nothing to say while it is owed an answer."""

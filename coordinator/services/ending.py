@@ -5,21 +5,26 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from common import bundle
-from common.errors import AppFailed, BadInput
+from common.errors import AppFailed, BadInput, PlatformError
 from common.ids import Digest, NodeId
 from common.manifest import MAX_MANIFEST, read_unverified
 from common.sandbox import Child, ChildSpec, launch
 from coordinator.domain.exchanges import Exchange
-from coordinator.domain.jobs import UNFINISHED, Job
+from coordinator.domain.jobs import UNFINISHED, Job, JobState
 from coordinator.domain.models import ModelVersion
 from coordinator.ports.store import Tx
 from coordinator.services import offers
 from coordinator.services.around import Around
 from coordinator.services.booked import all_or_none
+from coordinator.services.calls import Call
+from coordinator.services.exchange import LiveExchange
+from coordinator.services.finished import Finished
+from coordinator.services.journal import Journal
 from coordinator.services.objects import HeldObject, copy_out, made_whole
 
 _SERVER = 1  # Flower's id of the server's side
@@ -100,6 +105,59 @@ async def _publish(around: Around, job: Job, round_: int, held: HeldObject, incl
             await around.blobs.put_file(job.tenant, path, held.digest)
         blob = await around.blobs.open(job.tenant, held.digest)
         return await around.publisher.publish(job, round_, blob, held.digest, held.size, job.metrics, included)
+
+
+async def checkpoint(around: Around, job: Job, call: Call, held: Sequence[HeldObject], journal: Journal) -> None:
+    """Publish the model of the round before, which a round's broadcast carries, if one is due."""
+    every, done = job.spec.checkpoint_every, call.round - 1
+    if not every or done < 1 or done % every or len(held) != 1:
+        return
+    try:
+        await publish(around, job, done, held[0], journal.last_included or len(job.roster))
+    except PlatformError as error:
+        around.feed.note(job.id, "checkpoint_failed", round=done, code=error.code, message=error.detail)
+
+
+async def keep(around: Around, job: Job, told: Finished | None, lives: Iterable[LiveExchange], journal: Journal) -> str:
+    """Publish what a failing job has trained, under no alias; return what there is to say of it.
+
+    It is what the app told of last, else the model that goes round in the exchange that could not be finished.
+    """
+    if job.state is JobState.PUBLISHING:  # it is that which failed
+        return ""
+    found = _told(told, job) or next((model for live in lives if (model := _broadcast(live, journal))), None)
+    if found is None:
+        return ""
+    round_, held = found
+    metrics = {**job.metrics, **(told.metrics if told is not None else {})}
+    nameless = replace(job, metrics=metrics, spec=replace(job.spec, alias=""))
+    try:
+        version = await publish(around, nameless, round_, held, journal.last_included or len(job.roster))
+    except (PlatformError, OSError) as error:
+        code = error.code if isinstance(error, PlatformError) else "internal_error"
+        around.feed.note(job.id, "model_lost", code=code, message=str(error)[:1000])
+        return f"; the model of round {round_} could not be kept: {str(error)[:300]}"
+    return f"; the model of round {round_} is kept: {version.tenant}/{version.model}:{version.version}"
+
+
+def _told(told: Finished | None, job: Job) -> tuple[int, HeldObject] | None:
+    return None if told is None or told.result is None else (told.round or job.round, told.result)
+
+
+def _broadcast(live: LiveExchange, journal: Journal) -> tuple[int, HeldObject] | None:
+    """Return the model that an exchange sends out, and the round it is of, if training has made it."""
+    call, held = live.call, live.held
+    if live.over or len(held) != 1 or not journal.trains or call.message_type not in {"train", "evaluate"}:
+        return None
+    done = call.round - (call.message_type == "train")
+    return (done, held[0]) if done > 0 else None
+
+
+def drop(*given: Finished | None) -> None:
+    """Give the memory of what an app handed over back."""
+    for finished in given:
+        if finished is not None and finished.result is not None:
+            finished.result.close()
 
 
 async def clean_up(around: Around, job: Job, rows: Sequence[Exchange], asked: Iterable[NodeId]) -> None:

@@ -22,11 +22,12 @@ from coordinator.domain.jobs import FINAL, Job, JobEvent, JobState, advance
 from coordinator.domain.nodes import Node
 from coordinator.ports.store import Tx
 from coordinator.rounds.exchange import Wait
-from coordinator.services import closing, ending, offers
+from coordinator.services import closing, ending, offers, telling
 from coordinator.services.around import Around
 from coordinator.services.calls import Call
-from coordinator.services.conversation import Conversation, Finished
+from coordinator.services.conversation import Conversation
 from coordinator.services.exchange import LiveExchange
+from coordinator.services.finished import Finished
 from coordinator.services.jobnodes import JobNodes
 from coordinator.services.journal import Journal
 from coordinator.services.objects import HeldObject
@@ -57,6 +58,7 @@ class JobRun:
         self.single_replies = False
         self.room = Room(around, lambda: self.job, partial(self.stands, stalled=True))
         self.cancelled_by = ""
+        self._trained: Finished | None = None  # told by the app before its end
         self._ending = self._went_live = False
         self._side = SideTasks()
 
@@ -75,20 +77,18 @@ class JobRun:
             if not self.cancelled_by:
                 raise  # the coordinator stops; the job goes on when it is back
             await self._end(JobEvent.CANCELLED, "cancelled", f"cancelled by {self.cancelled_by}")
-        except LeaseLost:
-            raise  # another coordinator has taken over: this one may not write any more
-        except Unreachable:
-            raise  # the store or the blobs are away: no fault of the job, which is taken up again
+        except (LeaseLost, Unreachable):
+            raise  # another coordinator has taken over; or the stores are away, and it is taken up again
         except PlatformError as error:
             if self._ending:
                 raise  # how it ended is not written down: it is taken up again
             reason = error.reason if isinstance(error, AppFailed) else error.code
-            await self._end(JobEvent.FAILED, reason, error.detail)
+            await self._fail(reason, error.detail)
         except Exception as error:  # the outermost guard of the loop: one job must not take others along
             if self._ending:
                 raise
             _log.exception("job_broke")
-            await self._end(JobEvent.FAILED, "internal_error", f"{type(error).__name__}: {error}")
+            await self._fail("internal_error", f"{type(error).__name__}: {error}")
         finally:
             self.around.places.give(self.job)
             await self._let_go(finished)
@@ -137,15 +137,7 @@ class JobRun:
 
     async def checkpoint(self, call: Call, held: Sequence[HeldObject]) -> None:
         """Publish the model of the round before, which this round's broadcast carries, if one is due."""
-        every, done = self.job.spec.checkpoint_every, call.round - 1
-        if not every or done < 1 or done % every or len(held) != 1:
-            return
-        try:
-            await ending.publish(
-                self.around, self.job, done, held[0], self.journal.last_included or len(self.job.roster)
-            )
-        except PlatformError as error:
-            self.around.feed.note(self.job.id, "checkpoint_failed", round=done, code=error.code, message=error.detail)
+        await ending.checkpoint(self.around, self.job, call, held, self.journal)
 
     def closed(self, live: LiveExchange) -> None:
         """An exchange is over and journalled."""
@@ -159,6 +151,11 @@ class JobRun:
             self._went_live = True
             still = {f"{self.job.id}/{number}" for number in (*self.live, seq)}
             self.around.schedule.release(self.job.id, "closed", keep=still)
+
+    def trained(self, finished: Finished) -> None:
+        """The app has trained this much; it counts if the job fails from here."""
+        ending.drop(self._trained)
+        self._trained = finished
 
     def is_past(self, seq: int) -> bool:
         """Say whether the exchange of that number is closed and journalled."""
@@ -212,8 +209,7 @@ class JobRun:
 
     async def _lacking(self, sentence: str, denied: Sequence[tuple[Node, Sequence[Denial]]]) -> None:
         self._note_state(JobEvent.STALLED, sentence)
-        facts = [{"node": n.name, "code": d.code, "message": d.message} for n, denials in denied for d in denials]
-        self.around.feed.note(self.job.id, "job_waiting", sentence=sentence, stalled=True, denials=facts)
+        telling.lacking(self.around, self.job, sentence, denied)
         await self.commit(None)
 
     async def _serve(self) -> Finished:
@@ -265,6 +261,11 @@ class JobRun:
         except PlatformError as error:  # the version is there; bringing it to nodes can be asked for again
             self.around.feed.note(self.job.id, "deployment_failed", code=error.code, message=error.detail)
 
+    async def _fail(self, reason: str, note: str) -> None:
+        """End the job as failed; what it has trained is kept as a version that no alias names."""
+        kept = await ending.keep(self.around, self.job, self._trained, self.live.values(), self.journal)
+        await self._end(JobEvent.FAILED, reason, f"{note[:1500]}{kept}")
+
     async def _end(self, event: JobEvent, reason: str, note: str) -> None:
         if self.job.state in FINAL:
             return
@@ -289,8 +290,7 @@ class JobRun:
         self.job = replace(self.job, state=advance(self.job.state, event), note=note[:2000])
 
     async def _let_go(self, finished: Finished | None) -> None:
-        if finished is not None and finished.result is not None:
-            finished.result.close()
+        ending.drop(finished, self._trained)
         for live in list(self.live.values()):
             live.end("job_ended")
             self._side.start(closing.release(self.around, live))

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from coordinator.domain.denials import Denial
 from coordinator.domain.jobs import Job
+from coordinator.domain.nodes import Node
 from coordinator.services.around import Around
 from coordinator.services.calls import Call
 from coordinator.services.closing import Closed
 from coordinator.services.exchange import LiveExchange
 
 _EVENTS = {"train": "round_aggregated", "evaluate": "evaluated"}
+
+
+def lacking(around: Around, job: Job, sentence: str, denied: Sequence[tuple[Node, Sequence[Denial]]]) -> None:
+    """Note that too few nodes can take part, with everything against each."""
+    facts = [{"node": n.name, "code": d.code, "message": d.message} for n, denials in denied for d in denials]
+    around.feed.note(job.id, "job_waiting", sentence=sentence, stalled=True, denials=facts)
 
 
 def started(around: Around, job: Job, call: Call, number: int) -> None:

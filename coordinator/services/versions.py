@@ -54,7 +54,7 @@ class VersionWriter:
         self._on_log = on_log
 
     async def write(self, draft: Manifest, alias: str, moved_by: str) -> Written:
-        """Publish ``draft`` as the next version of its model and move ``alias`` to it.
+        """Publish ``draft`` as the next version of its model and move ``alias`` to it; "" moves none.
 
         Raises:
             Conflict: other writers won a hundred times in a row.
@@ -105,7 +105,8 @@ class VersionWriter:
         if tx.models.next_version(row.tenant, row.model) != row.version:
             raise Conflict(f"version {row.version} of {row.tenant}/{row.model} was taken meanwhile")
         tx.models.add_version(row)
-        self._move(tx, row, alias, moved_by)
+        if alias:
+            self._move(tx, row, alias, moved_by)
         if row.job is None:
             return Written(row, fresh=True), None
         facts: dict[str, object] = {

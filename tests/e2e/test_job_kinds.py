@@ -4,14 +4,18 @@ import textwrap
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import load_file
 
 from common.errors import PolicyDenied
+from common.manifest import read_unverified
 from tests.platform import platform as run_platform
 
 pytestmark = pytest.mark.e2e
 APPS = Path(__file__).parents[1] / "apps"
 NAMES = ["cleveland", "hungary", "switzerland"]
 WRONG = """
+    import os
+
     import numpy as np
     from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
     from flwr.clientapp import ClientApp
@@ -40,6 +44,8 @@ WRONG = """
                 metrics["extra"] = 1.0
             elif act == "raise":
                 raise ValueError("no data today")
+        if context.run_config["act"] == "gone" and msg.content["config"]["server-round"] == 2:
+            raise ValueError("the data are gone")
         arrays = ArrayRecord({"w": ArrayRecord([w])["0"]})
         return Message(RecordDict({"arrays": arrays, "metrics": MetricRecord(metrics)}), reply_to=msg)
 
@@ -50,6 +56,10 @@ WRONG = """
         strategy = FedAvg(fraction_evaluate=0.0)
         result = strategy.start(grid=grid, initial_arrays=first, num_rounds=context.run_config["rounds"])
         print("w is", result.arrays["w"].numpy().tolist())
+        if context.run_config["end"] == "raise":
+            raise RuntimeError("no display for the plot")
+        if context.run_config["end"] == "exit":
+            os._exit(3)
 """
 PYPROJECT = """
     [project]
@@ -61,6 +71,7 @@ PYPROJECT = """
     [tool.flwr.app.config]
     rounds = 2
     act = "none"
+    end = "well"
 """
 
 
@@ -126,6 +137,34 @@ def test_an_exception_at_one_node_is_recorded_there_and_the_round_goes_on(platfo
     assert failed == [("hungary", "app_raised")] * 2
 
 
+@pytest.mark.parametrize(("end", "reason"), [("raise", "app_raised"), ("exit", "app_exited")])
+def test_what_was_trained_before_an_app_broke_is_a_version_that_no_alias_names(platform, wrong, end, reason, tmp_path):
+    job, _, _ = run(platform, wrong, end=end)
+    assert (job["state"], job["reason"]) == ("failed", reason), job["note"]
+    assert kept(platform, job, tmp_path) == (2, [4.0] * 4)  # each round adds the mean of 1, 2 and 3
+
+
+def test_what_was_trained_before_too_few_nodes_were_left_is_kept_too(platform, tmp_path):
+    (tmp_path / "wrong.py").write_text(textwrap.dedent(WRONG))
+    (tmp_path / "pyproject.toml").write_text(textwrap.dedent(PYPROJECT) + "\n[tool.hansa]\nwait_s = 1\n")
+    job, _, _ = run(platform, platform.approve(tmp_path), act="gone")
+    assert (job["state"], job["reason"]) == ("failed", "too_few_nodes"), job["note"]
+    assert kept(platform, job, tmp_path) == (1, [2.0] * 4)
+
+
+def kept(platform, job, folder):
+    """Return round and weights of what a failed job left; its note must name it, and no alias may."""
+    model = platform.client.models.get("cleveland", "wrong")
+    version = next(v for v in model["versions"] if v["job"] == job["id"])
+    assert version["version"] not in {alias["version"] for alias in model["aliases"]}
+    assert job["note"].endswith(f"the model of round {version['round']} is kept: cleveland/wrong:{version['version']}")
+    which = ("cleveland", "wrong", version["version"])
+    manifest = read_unverified(platform.client.models.manifest(*which))
+    weights = folder / "weights.safetensors"
+    platform.client.models.pull_blob(*which, manifest.blobs["weights"].digest, weights)
+    return version["round"], load_file(weights)["arrays/w"].tolist()
+
+
 def test_a_cancelled_job_ends_at_once_and_says_by_whom(platform, wrong):
     job = platform.submit(wrong, rounds=100_000)
     platform.until(lambda: platform.client.jobs.get(job)["round"] > 1, "two rounds")
@@ -166,6 +205,32 @@ def test_single_replies_are_refused_before_any_node_is_asked_where_the_federatio
     assert (job["state"], job["reason"]) == ("failed", "refused")
     assert "replies to query messages are not folded" in job["note"]
     assert "round_started" not in events
+
+
+def test_a_tenant_that_leaves_takes_no_more_part_in_running_jobs_and_one_that_is_back_does(platform, wrong):
+    federations = platform.client.federations
+    federations.create("leaving", NAMES, individual_replies=True)
+    for name in NAMES[1:]:
+        platform._clients[name].federations.accept("leaving", name)
+    for node in platform.nodes.values():
+        node.hansa("dataset", "share", "data", "--federation", "leaving")
+        node.hansa("app", "approve", wrong, "--federation", "leaving")
+    platform.until(lambda: platform.client.jobs.plan("leaving", wrong)["placeable"], "consent told")
+    job = str(platform.client.jobs.submit("leaving", wrong, run_config={"rounds": 100_000})["id"])
+
+    def included():
+        rounds = platform.client.jobs.rounds(job)
+        return sorted(entry["name"] for entry in rounds[-1]["included"]) if rounds else []
+
+    platform.until(lambda: included() == NAMES, "a round of all three")
+    platform._clients["hungary"].federations.leave("leaving", "hungary")
+    platform.until(lambda: included() == ["cleveland", "switzerland"], "a round without the one that left")
+    federations.invite("leaving", ["hungary"])
+    platform._clients["hungary"].federations.accept("leaving", "hungary")
+    platform.until(lambda: included() == NAMES, "a round of all three again")
+    platform.client.jobs.cancel(job)
+    left = [e["facts"] for e in platform.client.jobs.follow(job) if e["event"] == "node_left"]
+    assert left == [{"node": "hungary", "federation": "leaving"}]
 
 
 def test_too_few_nodes_is_a_visible_wait_that_ends_when_the_node_is_back(platform, tmp_path):

@@ -65,7 +65,7 @@ async def test_an_app_that_calls_the_grid_by_hand_gets_individual_replies_and_it
 
 async def test_push_and_pull_bring_each_reply_once(tmp_path: Path) -> None:
     played = await play(APPS / "push_pull", 3, MODE, tmp_path)
-    assert played.last == {"op": "finished", "object": None, "metrics": {}}
+    assert played.last == {"op": "finished", "object": None, "round": 0, "metrics": {}}
     assert "values [7, 14, 21]" in (tmp_path / "server1.log").read_text()
 
 
@@ -87,6 +87,23 @@ async def test_an_app_in_flowers_older_style_runs_and_has_a_result(tmp_path: Pat
     assert played.last["metrics"] == {"evaluate.loss": 12.0, "evaluate.accuracy": 0.5}
     # Each of two rounds adds the mean of 1, 2 and 3.
     np.testing.assert_array_equal(played.arrays["arrays/0"], np.full(3, 4.0, np.float32))
-    asked = [frame["messages"][0]["type"] for frame in played.of("exchange")]
-    assert asked == [*["train"] * 3, *["evaluate"] * 3] * 2
-    assert [frame["round"] for frame in played.of("exchange")] == [1] * 6 + [2] * 6
+    asked = [(f["messages"][0]["type"], f["round"], len(f["messages"])) for f in played.of("exchange")]
+    assert asked == [("train", 1, 3), ("evaluate", 1, 3), ("train", 2, 3), ("evaluate", 2, 3)]
+    assert {len(frame["objects"]) for frame in played.of("exchange")} == {1}  # one content for all three nodes
+
+
+async def test_an_older_app_goes_on_without_a_client_that_fails(tmp_path: Path) -> None:
+    played = await play(APPS / "legacy", 3, MODE, tmp_path, failing=1)
+    np.testing.assert_array_equal(played.arrays["arrays/0"], np.full(3, 4.0, np.float32))  # the mean of 1 and 3, twice
+    assert "received 2 results and 1 failures" in (tmp_path / "server1.log").read_text()
+
+
+async def test_a_strategy_with_a_start_of_its_own_has_a_result_and_the_metrics_of_its_last_round(
+    tmp_path: Path,
+) -> None:
+    played = await play(APPS / "own_start", 2, MODE, tmp_path)
+    np.testing.assert_array_equal(played.arrays["arrays/0"], np.full(2, 2.0, np.float32))
+    assert played.last["round"] == 2
+    assert played.last["metrics"] == {"train.loss": 0.5, "central.sum": 4.0}
+    assert [frame["round"] for frame in played.of("evaluated")] == [1, 2]
+    assert [frame["round"] for frame in played.of("round_done")] == [1, 2]

@@ -8,10 +8,12 @@ from flwr.server.strategy import FedAvg
 
 
 class Client(NumPyClient):
-    def __init__(self, part: int):
-        self.part = part
+    def __init__(self, part: int, failing: int):
+        self.part, self.failing = part, failing
 
     def fit(self, parameters, config):
+        if self.part == self.failing:
+            raise ValueError("no data today")
         return [array + self.part + 1 for array in parameters], 10, {"loss": 1.0}
 
     def evaluate(self, parameters, config):
@@ -19,7 +21,8 @@ class Client(NumPyClient):
 
 
 def client_fn(context: Context):
-    return Client(int(context.node_config["partition-id"])).to_client()
+    part, failing = context.node_config["partition-id"], context.run_config.get("failing", -1)
+    return Client(int(part), int(failing)).to_client()
 
 
 def weighted(metrics):
