@@ -19,7 +19,7 @@ class Presence:
         self._started = (clock.monotonic(), _for_people(clock.now()))
         self._here: dict[NodeId, NodeReport] = {}
         self._left: dict[NodeId, tuple[float, str]] = {}
-        self._tenants: dict[NodeId, TenantId] = {}
+        self._known: dict[NodeId, Node] = {}  # as it was when it last reported
 
     @property
     def started(self) -> float:
@@ -52,7 +52,13 @@ class Presence:
 
     def tenant(self, node: NodeId) -> TenantId | None:
         """Return whose node it is; None if it was never connected here."""
-        return self._tenants.get(node)
+        known = self._known.get(node)
+        return known.tenant if known is not None else None
+
+    def name(self, node: NodeId) -> str:
+        """Return a node's name; its id if it was never connected here."""
+        known = self._known.get(node)
+        return known.name if known is not None else node
 
     def slots(self, node: NodeId) -> int:
         """Return how many tasks the node runs at once; 0 when it is away."""
@@ -72,16 +78,16 @@ class Presence:
     async def _keep(self, node: NodeId, report: NodeReport | None) -> None:
         now = self._clock.now()
 
-        def work(tx: Tx) -> TenantId | None:
+        def work(tx: Tx) -> Node | None:
             record = tx.nodes.get(node)
             if record is None:
                 return None
             tx.nodes.put(replace(record, seen_at=now, report=report or record.report))
-            return record.tenant
+            return record
 
-        tenant = await self._store.write(work)
-        if tenant is not None:
-            self._tenants[node] = tenant
+        known = await self._store.write(work)
+        if known is not None:
+            self._known[node] = known
 
 
 def _for_people(at: float) -> str:
