@@ -48,6 +48,7 @@ from coordinator.services.estimates import Estimates
 from coordinator.services.export import SandboxSettings
 from coordinator.services.federations import Federations
 from coordinator.services.feed import JobFeed
+from coordinator.services.foresight import Foresight
 from coordinator.services.grants import Grants
 from coordinator.services.identity import Identity
 from coordinator.services.nodes import Presence
@@ -222,6 +223,7 @@ class Coordinator:
             allowances=allowances,
             desk=desk,
             queue=QueueView(around.schedule, around.store),
+            foresight=Foresight(around.schedule, around.estimates, self.clock),
             feed=around.feed,
             publisher=around.publisher,
             deployments=around.deployments,

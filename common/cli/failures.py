@@ -14,6 +14,7 @@ REFUSED = 3  # by policy, or it cannot be placed
 BUDGET = 4
 UNREACHABLE = 5
 VERSION = 6
+NEVER = 7  # a planned job can never be placed as things stand
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 _BY_KIND: tuple[tuple[type[PlatformError], int], ...] = (

@@ -106,7 +106,34 @@ class PlannedNode(TypedDict):
     tenant: str
     name: str
     online: bool
+    datasets: list[str]
     denials: list[Denial]
+
+
+class SiteShare(TypedDict):
+    """What a site's owner gives the tenant of what the job needs most."""
+
+    site: str
+    nodes: int
+    resource: str
+    round: float
+    held: float
+    guarantee: float | None
+    limit: float | None
+    weight: int
+
+
+class Outlook(TypedDict):
+    """What a job would meet."""
+
+    nodes: int
+    start: str | None
+    code: str
+    reason: str
+    round_s: float | None
+    length_s: float | None
+    gpu_hours: float | None
+    sites: list[SiteShare]
 
 
 class Plan(TypedDict):
@@ -120,6 +147,7 @@ class Plan(TypedDict):
     aggregation: str
     missing_imports: list[str]
     nodes: list[PlannedNode]
+    outlook: Outlook | None
 
 
 class RosterEntry(TypedDict):
@@ -153,6 +181,21 @@ class Job(TypedDict):
     created_at: str
     started_at: str | None
     ended_at: str | None
+
+
+class JobWait(TypedDict):
+    """A round of a job that waits for nodes."""
+
+    ask: str
+    code: str
+    reason: str
+    forecast_start: str | None
+
+
+class JobDetail(Job):
+    """A job, and what its rounds wait for."""
+
+    waits: list[JobWait]
 
 
 class JobEvent(TypedDict):

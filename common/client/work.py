@@ -11,7 +11,7 @@ from typing import Any
 from common.bundle import pack
 from common.client.events import follow
 from common.client.http import Http, segment
-from common.client.records import App, Job, JobEvent, Plan, Round
+from common.client.records import App, Job, JobDetail, JobEvent, Plan, Round
 
 
 class Apps:
@@ -78,9 +78,9 @@ class Jobs:
             jobs.append(job)
         return jobs
 
-    def get(self, job: str) -> Job:
-        """Return one job."""
-        return self._http.call(Job, "GET", f"/jobs/{segment(job)}")
+    def get(self, job: str) -> JobDetail:
+        """Return one job, and what its rounds wait for."""
+        return self._http.call(JobDetail, "GET", f"/jobs/{segment(job)}")
 
     def cancel(self, job: str) -> Job:
         """Cancel a job."""

@@ -49,7 +49,34 @@ class PlannedNodeOut(Out):
     tenant: str
     name: str
     online: bool
+    datasets: list[str]  # that it shares into the federation and the job would use
     denials: list[DenialOut]
+
+
+class SiteShareOut(Out):
+    """What a site's owner gives the tenant of the resource that the job needs most: GPUs of its kind, or cores."""
+
+    site: str
+    nodes: int  # that can run the job now
+    resource: str  # "cuda", "rocm", "tpu" or "cpu"
+    round: float  # what a round takes there, at most
+    held: float  # by the tenant now
+    guarantee: float | None  # null = none
+    limit: float | None  # null = no limit
+    weight: int
+
+
+class OutlookOut(Out):
+    """What the job would meet, by the scheduler's own decision beside what waits now."""
+
+    nodes: int  # of a round, all or nothing
+    start: str | None  # null = not within a week, or not while nodes are away
+    code: str  # why not at once; "" = at once
+    reason: str
+    round_s: float | None  # null = rounds like these were never seen here
+    length_s: float | None  # null = that, or the app does not say how many rounds
+    gpu_hours: float | None
+    sites: list[SiteShareOut]
 
 
 class PlanOut(Out):
@@ -64,6 +91,7 @@ class PlanOut(Out):
     missing_imports: list[str]
     denials: list[DenialOut]  # of the job as a whole
     nodes: list[PlannedNodeOut]
+    outlook: OutlookOut | None  # null where it can never be placed
 
 
 class RosterOut(Out):
@@ -97,6 +125,21 @@ class JobOut(Out):
     created_at: str
     started_at: str | None
     ended_at: str | None
+
+
+class JobWaitOut(Out):
+    """A round of a job that waits for nodes."""
+
+    ask: str
+    code: str
+    reason: str
+    forecast_start: str | None  # null = not within a week, as things stand
+
+
+class JobDetailOut(JobOut):
+    """A job, and what its rounds wait for."""
+
+    waits: list[JobWaitOut]
 
 
 class JobEventOut(Out):

@@ -16,6 +16,7 @@ from coordinator.services.deploy import Deployments
 from coordinator.services.enrol import Enrolment
 from coordinator.services.federations import Federations
 from coordinator.services.feed import JobFeed
+from coordinator.services.foresight import Foresight
 from coordinator.services.grants import Grants
 from coordinator.services.identity import Identity
 from coordinator.services.publish import Publisher
@@ -51,6 +52,7 @@ class Services:
     allowances: Allowances
     desk: Desk
     queue: QueueView
+    foresight: Foresight
     feed: JobFeed
     publisher: Publisher
     deployments: Deployments

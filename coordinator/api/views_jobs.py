@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from common.clock import iso
 from coordinator.api import schemas_jobs as s
@@ -11,11 +11,17 @@ from coordinator.api.views import finite, maybe
 from coordinator.domain.denials import Denial
 from coordinator.domain.exchanges import Exchange
 from coordinator.domain.jobs import Job, JobLogEntry
+from coordinator.domain.nodes import Node
+from coordinator.domain.quotas import Amount
 from coordinator.ports.link import NodeLink
+from coordinator.scheduling.records import Need
+from coordinator.services.foresight import Outlook, SiteShare
+from coordinator.services.machines import need_of
+from coordinator.services.queue import Waiting
 from coordinator.services.submit import Plan
 
 
-def plan(record: Plan, link: NodeLink) -> s.PlanOut:
+def plan(record: Plan, link: NodeLink, outlook: Outlook | None) -> s.PlanOut:
     """Return where a job could run and every reason against."""
     online = link.connected()
     nodes = [
@@ -24,6 +30,7 @@ def plan(record: Plan, link: NodeLink) -> s.PlanOut:
             tenant=node.tenant,
             name=node.name,
             online=node.id in online,
+            datasets=_datasets(node, record),
             denials=[_denial(d) for d in denials],
         )
         for node, denials in record.nodes
@@ -38,6 +45,48 @@ def plan(record: Plan, link: NodeLink) -> s.PlanOut:
         missing_imports=list(record.missing_imports),
         denials=[_denial(d) for d in record.denials],
         nodes=nodes,
+        outlook=None if outlook is None else _outlook(outlook, record),
+    )
+
+
+def _datasets(node: Node, record: Plan) -> list[str]:
+    offers = node.report.datasets if node.report is not None else ()
+    shared = {offer.name for offer in offers if offer.federation == record.federation}
+    return sorted(shared & set(record.spec.datasets) if record.spec.datasets else shared)
+
+
+def _outlook(record: Outlook, plan: Plan) -> s.OutlookOut:
+    wait = record.wait
+    return s.OutlookOut(
+        nodes=record.m,
+        start=None if record.start_ms is None else iso(record.start_ms / 1000),
+        code="" if wait is None else wait.code,
+        reason="" if wait is None else wait.reason,
+        round_s=record.round_s,
+        length_s=record.length_s,
+        gpu_hours=record.gpu_hours,
+        sites=[_share(share, need_of(plan.spec), record.m) for share in record.sites],
+    )
+
+
+def _share(record: SiteShare, need: Need, m: int) -> s.SiteShareOut:
+    kind, unit = need.kind or "cpu", 1000
+    each = need.milli or need.cpu_milli
+
+    def part(amount: Amount) -> float | None:
+        milli = amount.milli.get(need.kind) if need.milli else amount.cpu_milli
+        return None if milli is None else milli / unit
+
+    grant = record.grant
+    return s.SiteShareOut(
+        site=record.site,
+        nodes=record.nodes,
+        resource=kind,
+        round=min(record.nodes, m) * each / unit,
+        held=part(record.held) or 0.0,
+        guarantee=None if grant is None else part(grant.guarantee),
+        limit=None if grant is None else part(grant.limit),
+        weight=1 if grant is None else grant.weight,
     )
 
 
@@ -67,6 +116,20 @@ def job(record: Job) -> s.JobOut:
         started_at=maybe(record.started_at),
         ended_at=maybe(record.ended_at),
     )
+
+
+def detail(record: Job, waits: Sequence[Waiting]) -> s.JobDetailOut:
+    """Return a job with what its rounds wait for."""
+    found = [
+        s.JobWaitOut(
+            ask=one.ask.id,
+            code=one.wait.code,
+            reason=one.wait.reason,
+            forecast_start=None if one.forecast_ms is None else iso(one.forecast_ms / 1000),
+        )
+        for one in waits
+    ]
+    return s.JobDetailOut(**job(record).model_dump(), waits=found)
 
 
 def event(entry: JobLogEntry) -> s.JobEventOut:

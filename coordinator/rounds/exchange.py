@@ -22,10 +22,7 @@ from common.ids import NodeId
 from coordinator.rounds.slots import FINAL, OPEN, SlotEvent, SlotState, advance
 
 # Failures that say nothing of the app or its data: the same task may well succeed.
-ACCIDENTS = frozenset({
-    "app_crashed", "app_killed", "node_error", "lease_expired", "gpu_lost",
-    "no_device", "device_full",  # the node's own books of its devices differ from ours just now
-})  # fmt: skip
+ACCIDENTS = frozenset({"app_crashed", "app_killed", "node_error", "lease_expired", "gpu_lost"})
 MAX_ATTEMPTS = 3
 
 

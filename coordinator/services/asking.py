@@ -47,6 +47,10 @@ class Asker(Protocol):
         """The round has got its nodes; stragglers need not be waited for longer than ``cutoff_s``."""
         ...
 
+    def time_s(self) -> float:
+        """Return the seconds that the round may take."""
+        ...
+
     def left_s(self) -> float:
         """Return the seconds to the end of the round's time."""
         ...
@@ -163,6 +167,10 @@ class Asking:
                 self._send(slot, lease)
             elif not self._open or self._round.slots[slot].state not in OPEN:
                 self._schedule.end(lease.ask, lease.node, "not_needed")
+        if first and self._gang and not self._target:
+            for slot in self._gang.values():  # whom limits did not let start with the others
+                if self.lease(slot) is None:
+                    self._serve(slot)
 
     def _ended(self, lease: Lease, reason: str) -> None:
         slot = self._slot_of(lease)
@@ -206,8 +214,10 @@ class Asking:
     def _ask_round(self) -> None:
         here, now = self._here(), self._schedule.now_ms
         included = self._count(SlotState.INCLUDED)
-        m = max((self._target or len(here) + included) - included, self._round.minimum - included, 1)
-        bound_s = max(self._asker.left_s(), _LEAST_S)
+        most = self._schedule.most_at_once(self._job.tenant, need_of(self._job.spec), here)
+        wanted = self._target - included if self._target else min(len(here), most)  # the others follow one by one
+        m = max(wanted, self._round.minimum - included, 1)
+        bound_s = self._asker.time_s()
         n, chosen = len(here), None
         if self._target:
             chosen = self._estimates.selection(self._job, self._call.message_type, here, m, bound_s)
@@ -222,13 +232,13 @@ class Asking:
         self._schedule.ask(ask, self._holder)
 
     def _make(self, id_: str, m: int, n: int, nodes: list[NodeId], bound_s: float, now_ms: int) -> Ask:
-        job, bound_ms = self._job, _ms(bound_s)
+        job, bound_ms = self._job, _coarse(_ms(bound_s))
         est_s = self._estimates.round_s(job, self._call.message_type, nodes, m)
         return Ask(
             id=id_,
             job=job.id,
             tenant=job.tenant,
-            need=need_of(job),
+            need=need_of(job.spec),
             m=m,
             n=n,
             est_ms=min(_ms(est_s), bound_ms),
@@ -278,6 +288,12 @@ class Asking:
 
     def _task(self, slot: int) -> str:
         return task_id(self._job.id, self._seq, slot)
+
+
+def _coarse(ms: int) -> int:
+    """Return ``ms`` rounded up by at most 1/16: asks of about equal length are equals to the scheduler."""
+    shift = max(ms.bit_length() - 5, 0)
+    return -(-ms >> shift) << shift
 
 
 def _ms(seconds: float) -> int:

@@ -35,7 +35,7 @@ class JobDesk:
     """Runs jobs."""
 
     def __init__(self, around: Around) -> None:
-        self._around = around
+        self._around, self.grant = around, around.schedule.grant
         self._runs: dict[JobId, tuple[JobRun, asyncio.Task[None]]] = {}
         self._side = SideTasks()
         self._resting = Resting(self._take_up, around.settings.again_s)

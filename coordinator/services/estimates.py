@@ -13,7 +13,7 @@ from coordinator.domain.jobs import Job
 from coordinator.scheduling.overselect import Completions, Prospect, Selection, select
 from coordinator.scheduling.quantiles import RoundTimes
 
-FIRST_S = 60.0  # a round of which nothing is known
+FIRST_S = 1.0  # the very first round here: too little is put right when it ends, too much keeps newcomers waiting
 _APPS = 5000  # kinds of rounds that are remembered
 
 

@@ -20,7 +20,7 @@ from coordinator.aggregation.verify import Fault
 from coordinator.domain.exchanges import ExchangeKind
 from coordinator.domain.jobs import Job, RosterEntry
 from coordinator.ports.link import SpooledUpdate
-from coordinator.rounds.exchange import ACCIDENTS, Abandon, Close, ExchangeRound, Slot, Terms, Wait, new_round
+from coordinator.rounds.exchange import Abandon, Close, ExchangeRound, Slot, Terms, Wait, new_round
 from coordinator.rounds.slots import OPEN, SlotEvent, SlotState
 from coordinator.scheduling.records import Lease
 from coordinator.services import offers
@@ -31,6 +31,8 @@ from coordinator.services.objects import HeldObject
 from coordinator.services.updates import Taken, Updates
 
 _QUIET_S = 1.0  # seconds an exchange may take before anybody is told whom it waits for
+_BUSY_S = 1.0  # until a node whose device is not free yet is asked again
+_NOT_YET = frozenset({"no_device", "device_full"})  # by its own books; who ran there before may still be ending
 _State = pb.TaskStatus.State
 
 
@@ -199,7 +201,7 @@ class LiveExchange:
         return Terms(
             minimum=max(spec.cohort.minimum, self.call.least),
             target=spec.cohort.target if self.call.kind is ExchangeKind.EXCHANGE else 0,
-            deadline=now + self._time_s(),
+            deadline=now + self.time_s(),
             wait_s=spec.wait_s,
             grace_s=self._around.settings.grace_s,
             errors_are_replies=self.call.by_hand,
@@ -215,16 +217,17 @@ class LiveExchange:
         """The round has its nodes: its time begins."""
         now = self._around.clock.monotonic()
         cutoff = math.inf if cutoff_s is None else now + cutoff_s
-        self.round.terms = replace(self.round.terms, deadline=now + self._time_s(), cutoff=cutoff)
+        self.round.terms = replace(self.round.terms, deadline=now + self.time_s(), cutoff=cutoff)
         self.changed.set()
 
     def _hold_time(self) -> None:
         """A round that waits for its nodes in the queue loses no time by it."""
         if self.asking.queued:
-            deadline = self._around.clock.monotonic() + self._time_s()
+            deadline = self._around.clock.monotonic() + self.time_s()
             self.round.terms = replace(self.round.terms, deadline=deadline)
 
-    def _time_s(self) -> float:
+    def time_s(self) -> float:
+        """Return the seconds that the round may take from the moment it has its nodes."""
         return min(self.job.spec.deadline_s, self.call.timeout_s)
 
     def left_s(self) -> float:
@@ -268,8 +271,11 @@ class LiveExchange:
 
     def _denied(self, slot: int, status: pb.TaskStatus) -> Slot | None:
         words = "; ".join(f"{d.code}: {d.message}" for d in status.denials) or status.message
-        if status.reason in ACCIDENTS:
-            return self._failed(slot, status.reason, words)
+        if status.reason in _NOT_YET:
+            self.round.apply(slot, SlotEvent.WITHDRAW)
+            self.asking.over(slot, status.reason)
+            asyncio.get_running_loop().call_later(_BUSY_S, self.node_ready, self.round.slots[slot].node)
+            return None
         return self._ended(slot, SlotEvent.DENY, "denied", words)
 
     def _failed(self, slot: int, reason: str, message: str) -> Slot:

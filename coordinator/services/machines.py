@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from common.ids import NodeId, TenantId
-from coordinator.domain.jobs import Job
+from common.jobspec import JobSpec
 from coordinator.domain.nodes import NodeReport
 from coordinator.domain.quotas import Amount
 from coordinator.scheduling.records import WHOLE, Device, Need, Node
@@ -16,20 +16,23 @@ _PLENTY = 1 << 40  # where a node does not say how much it has
 
 def machine_of(node: NodeId, site: TenantId, report: NodeReport) -> Node:
     """Return the node as the scheduler sees it."""
+    cut = {device.parent for device in report.devices}  # a GPU that is cut into instances is lent as those
     return Node(
         id=node,
         site=site,
         cpu_milli=report.cpus * 1000 or _PLENTY,
         ram_mib=report.memory_mib or _PLENTY,
         slots=report.slots,
-        devices=tuple(Device(device.uuid, device.kind, device.memory_mib) for device in report.devices),
+        devices=tuple(
+            Device(device.uuid, device.kind, device.memory_mib) for device in report.devices if device.uuid not in cut
+        ),
         labels=frozenset(report.labels),
     )
 
 
-def need_of(job: Job) -> Need:
-    """Return what one task of the job needs at a node."""
-    wants = job.spec.resources
+def need_of(spec: JobSpec) -> Need:
+    """Return what one task of a job needs at a node."""
+    wants = spec.resources
     return Need(
         kind=wants.gpu_kind if wants.gpu_milli else "",
         milli=wants.gpu_milli,

@@ -19,6 +19,8 @@ from coordinator.domain.nodes import Node
 from coordinator.domain.tenancy import Federation
 from coordinator.ports.store import Tx
 from coordinator.services.around import Around
+from coordinator.services.limits import limit_denials
+from coordinator.services.machines import need_of
 
 _RESERVED = 2  # Flower's SuperLink is node 1, and 0 is nobody
 
@@ -114,6 +116,8 @@ class Assembly:
             connected=presence.here(node.id),
             offline_since=presence.since(node),
         )
+        spec = self._job.spec
+        denials += limit_denials(node, self._job.tenant, need_of(spec), self._around.schedule.grant)
         return denials or self._refused.get(node.id, ())
 
     def _all_back(self) -> float:

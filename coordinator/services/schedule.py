@@ -18,8 +18,9 @@ from common.ids import JobId, NodeId, TenantId
 from coordinator.domain.quotas import Amount, Grant
 from coordinator.scheduling import events as e
 from coordinator.scheduling.planner import Planner
-from coordinator.scheduling.records import Ask, Decision, Expire, Lease, Node, Policy, Revoke, Start, State
+from coordinator.scheduling.records import Ask, Decision, Expire, Lease, Need, Node, Policy, Revoke, Start, State
 from coordinator.services.leasebook import Holder, Leasebook
+from coordinator.services.limits import most_at_once
 from coordinator.services.machines import total
 from coordinator.services.schedule_journal import ScheduleJournal
 
@@ -41,6 +42,8 @@ class Schedule:
         self._clock, self.policy, self._journal, self._away_s = clock, policy, journal, away_s
         self._wall, self._begun = round(clock.now() * 1000), clock.monotonic()
         self._planner, self._book = Planner(policy), Leasebook()
+        self._grants: dict[tuple[TenantId, TenantId], Grant] = {}
+        self._sites: dict[NodeId, TenantId] = {}
         self._seen: dict[TenantId, int] = {}  # when a tenant last asked or gave back
         self._away: dict[NodeId, asyncio.TimerHandle] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -144,6 +147,14 @@ class Schedule:
         """Return what a job waits for."""
         return self._book.asks_of(job)
 
+    def grant(self, site: TenantId, tenant: TenantId) -> Grant | None:
+        """Return what a site's owner gives a tenant."""
+        return self._grants.get((site, tenant))
+
+    def most_at_once(self, tenant: TenantId, need: Need, nodes: Iterable[NodeId]) -> int:
+        """Return on how many of ``nodes`` limits let the tenant have a task at one time."""
+        return most_at_once([self._sites[node] for node in nodes if node in self._sites], tenant, need, self.grant)
+
     def held(self, site: TenantId, tenant: TenantId) -> Amount:
         """Return what a tenant holds at a site now."""
         return total(lease.need for lease in self.leases() if (lease.site, lease.tenant) == (site, tenant))
@@ -161,6 +172,7 @@ class Schedule:
             timer.cancel()
         if not self._closed:
             self._planner.put_node(node)
+            self._sites[node.id] = node.site
             self._note(e.Came(node))
 
     def leave(self, node: NodeId) -> None:
@@ -175,9 +187,11 @@ class Schedule:
         if self._closed:
             return
         if grant is not None:
+            self._grants[site, tenant] = grant
             self._planner.put_grant(grant)
             self._note(e.Given(grant))
         else:
+            self._grants.pop((site, tenant), None)
             self._planner.remove_grant(site, tenant)
             self._note(e.Taken(site, tenant))
 

@@ -24,18 +24,22 @@ from coordinator.admission.eligibility import federation_denials, node_denials, 
 from coordinator.domain.denials import Denial
 from coordinator.domain.jobs import Job, JobState, Submission
 from coordinator.domain.nodes import Node
+from coordinator.domain.quotas import Grant
 from coordinator.domain.tenancy import Federation, Principal
 from coordinator.ports.blobs import BlobStore
 from coordinator.ports.store import Store, Tx
 from coordinator.services.allowances import Allowances
 from coordinator.services.booked import all_or_none
+from coordinator.services.limits import limit_denials
+from coordinator.services.machines import need_of
 from coordinator.services.nodes import Presence
 
 
 class Desk(Protocol):
-    """Where admitted jobs go."""
+    """Where admitted jobs go, and what they are given there."""
 
     async def admit(self, job: Job) -> None: ...
+    def grant(self, site: TenantId, tenant: TenantId) -> Grant | None: ...
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,8 @@ class Plan:
     denials: tuple[Denial, ...]  # of the job as a whole
     bundle: Digest
     owner: TenantId  # under whose prefix the bundle is
+    federation: FederationId
+    app: AppDigest
 
     @property
     def possible(self) -> int:
@@ -197,13 +203,16 @@ class Submissions:
         denials = list(federation_denials(record, tenant))
         if not known:
             denials.append(Denial("environment_missing", f"the coordinator has no environment {spec.environment!r}"))
-        judged = tuple((node, self._node_denials(node, record, app, spec)) for node in nodes)
-        return Plan(spec, judged, missing, tuple(denials), blob, owner)
+        judged = tuple((node, self._node_denials(node, record, app, spec, tenant)) for node in nodes)
+        return Plan(spec, judged, missing, tuple(denials), blob, owner, federation, app)
 
-    def _node_denials(self, node: Node, federation: Federation, app: AppDigest, spec: JobSpec) -> tuple[Denial, ...]:
+    def _node_denials(
+        self, node: Node, federation: Federation, app: AppDigest, spec: JobSpec, tenant: TenantId
+    ) -> tuple[Denial, ...]:
         here = self._presence.here(node.id)
         since = self._presence.since(node)
-        return node_denials(node, federation, app, spec, connected=here, offline_since=since)
+        denials = node_denials(node, federation, app, spec, connected=here, offline_since=since)
+        return denials + limit_denials(node, tenant, need_of(spec), self._desk.grant)
 
     async def _missing_imports(self, app: AppDigest, data: bytes, spec: JobSpec) -> tuple[str, ...]:
         key = (app, spec.environment)

@@ -8,12 +8,12 @@ from typing import Annotated
 import typer
 
 from common.cli import failures
-from common.cli.output import Column, ago, cell, field
+from common.cli.output import Column, age, ago, cell, field
 from common.cli.resolve import job_id
 from common.cli.runconfig import parse_run_config
 from common.cli.session import Session, session
 from common.cli.watching import Detached, quietly, verdict, watch
-from common.client.records import App, Job, Plan
+from common.client.records import App, Job, Outlook, Plan
 from common.errors import BadInput
 
 app = typer.Typer(no_args_is_help=True, help="Training runs: plan, submit, watch, read, cancel.")
@@ -33,6 +33,7 @@ _FIELDS: list[Column] = [
     ("round", lambda row: f"{row['round']}/{row['rounds'] or '?'}"),
     ("metrics", field("metrics")),
     ("nodes", lambda row: [entry["name"] for entry in _entries(row["roster"])]),
+    ("waits for", lambda row: [_wait(entry) for entry in _entries(row.get("waits"))]),
     ("model", field("model")),
     ("seed", field("seed")),
     ("submitted by", field("submitted_by")),
@@ -71,7 +72,7 @@ def plan(
     run_config: RunConfig = [],  # noqa: B006
     tenant: TenantName = "",
 ) -> None:
-    """Show where the app could run and every reason against; exit 3 if it cannot be placed."""
+    """Show where the app could run, when, for how long, and every reason against; exit 7 if it never can."""
     now = session()
     chosen, config = federation or _only_federation(now), parse_run_config(run_config)
     sent = _upload(now, directory)
@@ -81,7 +82,7 @@ def plan(
     else:
         _show_plan(now, found, chosen, sent)
     if not found["placeable"]:
-        raise typer.Exit(failures.REFUSED)
+        raise typer.Exit(failures.NEVER)
     now.out.next(f"hansa job submit {directory} --federation {chosen} --watch")
 
 
@@ -212,13 +213,41 @@ def _show_plan(now: Session, plan: Plan, federation: str, sent: App) -> None:
     for name in plan["missing_imports"]:
         now.out.say(f"not installed in the job's environment: {cell(name)}")
     rows = [
-        [cell(node["name"]), cell(node["tenant"]), "yes" if node["online"] else "no", cell(code), cell(message)]
+        [
+            cell(node["name"]),
+            cell(node["tenant"]),
+            "yes" if node["online"] else "no",
+            cell(node["datasets"]),
+            cell(code),
+            cell(message),
+        ]
         for node in plan["nodes"]
         for code, message in ([(d["code"], d["message"]) for d in node["denials"]] or [("", "can run it")])
     ]
-    now.out.table(["NODE", "TENANT", "ONLINE", "DENIAL", "WHY"], rows)
+    now.out.table(["NODE", "TENANT", "ONLINE", "DATASETS", "DENIAL", "WHY"], rows)
+    if plan["outlook"] is not None:
+        _show_outlook(now, plan["outlook"])
     if not plan["placeable"]:
-        now.out.say("it cannot be placed as things stand")
+        now.out.say("it can never be placed as things stand")
+
+
+def _show_outlook(now: Session, found: Outlook) -> None:
+    start = found["start"]
+    when = "at once" if not found["code"] else f"start {age(start, now.now)}" if start else "start not foreseen"
+    why = f": {cell(found['reason'])}" if found["code"] else ""
+    now.out.say(f"rounds of {found['nodes']} nodes, {when}{why}")
+    length = f"about {found['length_s']:.0f} s" if found["length_s"] is not None else "not known yet"
+    hours = f", {found['gpu_hours']:.3g} GPU-hours" if found["gpu_hours"] else ""
+    now.out.say(f"length: {length}{hours}")
+    columns: list[Column] = [
+        (name.upper(), field(name)) for name in ("site", "resource", "round", "held", "guarantee", "limit", "weight")
+    ]
+    now.out.rows(found["sites"], columns)
+
+
+def _wait(entry: dict[str, object]) -> str:
+    start = f", start {entry['forecast_start']}" if entry["forecast_start"] else ""
+    return f"{entry['ask']}: {entry['reason']}{start}"
 
 
 def _entries(value: object) -> list[dict[str, object]]:

@@ -77,7 +77,8 @@ async def plan(body: s.PlanIn, caller: Authenticated) -> s.PlanOut:
     made = await caller.services.submissions.plan(
         caller.principal, federation.id, AppDigest(body.app), dict(body.run_config)
     )
-    return views_jobs.plan(made, caller.services.link)
+    outlook = await caller.services.foresight.of(made, tenant) if made.placeable else None
+    return views_jobs.plan(made, caller.services.link, outlook)
 
 
 @ROUTER.post("/jobs", operation_id="jobs_create", status_code=201)
@@ -123,9 +124,10 @@ async def list_(caller: Authenticated, query: Annotated[JobsQuery, Query()]) -> 
 
 
 @ROUTER.get("/jobs/{job}", operation_id="jobs_get")
-async def get(job: JobPath, caller: Authenticated) -> s.JobOut:
+async def get(job: JobPath, caller: Authenticated) -> s.JobDetailOut:
     """Return a job: its state, and what it waits for."""
-    return views_jobs.job(await _readable(job, caller))
+    record = await _readable(job, caller)
+    return views_jobs.detail(record, await caller.services.queue.of_job(record.id))
 
 
 @ROUTER.post("/jobs/{job}:cancel", operation_id="jobs_cancel")

@@ -96,7 +96,7 @@ def job():
             "id": "job_0123456789abcdef", "tenant": "cleveland", "federation": "hospitals", "submitted_by": "ana",
             "app": "a" * 64, "app_name": "heart", "model": "heart", "run_config": {}, "seed": 1, "state": "running",
             "note": "", "reason": "", "round": 3, "rounds": 25, "metrics": {}, "roster": [],
-            "created_at": "2026-01-01T00:00:00.000Z", "started_at": None, "ended_at": None, **fields,
+            "created_at": "2026-01-01T00:00:00.000Z", "started_at": None, "ended_at": None, "waits": [], **fields,
         }  # fmt: skip
 
     return make

@@ -15,10 +15,10 @@ FEDERATION = {
     "created_at": "2026-01-01T00:00:00.000Z", "members": [],
 }  # fmt: skip
 ROUND = {"seq": 1, "at": "2026-01-01T10:00:00.000Z", "event": "round_aggregated", "facts": {"round": 1, "rounds": 25}}
-NODE = {"id": "node_x", "tenant": "a", "name": "n1", "online": True, "denials": []}
+NODE = {"id": "node_x", "tenant": "a", "name": "n1", "online": True, "datasets": ["data"], "denials": []}
 PLAN = {
     "placeable": True, "app_name": "heart", "model": "heart", "rounds": 25, "minimum": 2, "aggregation": "auto",
-    "missing_imports": [], "nodes": [NODE],
+    "missing_imports": [], "nodes": [NODE], "outlook": None,
 }  # fmt: skip
 
 
@@ -88,14 +88,39 @@ def test_detaching_leaves_the_job_and_says_how_to_come_back(open_hub, hansa, job
     assert f"hansa job watch {job()['id']}" in err
 
 
-def test_a_plan_that_cannot_be_placed_ends_3_with_every_denial(open_hub, hansa, app):
+def test_a_plan_that_can_never_be_placed_ends_7_with_every_denial(open_hub, hansa, app):
     denials = [{"code": "app_not_approved", "message": "no"}, {"code": "node_offline", "message": "off"}]
     open_hub.on("POST", "/jobs:plan", {**PLAN, "placeable": False, "nodes": [{**NODE, "denials": denials}]})
     code, out, err = hansa("job", "plan", app)
-    assert code == 3
+    assert code == 7
     assert "app_not_approved" in out
     assert "node_offline" in out
-    assert "cannot be placed" in err
+    assert "can never be placed" in err
+
+
+def test_a_plan_says_when_it_would_start_how_long_it_takes_and_what_it_costs(open_hub, hansa, app):
+    share = {
+        "site": "a", "nodes": 2, "resource": "cuda", "round": 2.0, "held": 1.0, "guarantee": None, "limit": 4.0,
+        "weight": 3,
+    }  # fmt: skip
+    outlook = {
+        "nodes": 2, "start": "2026-01-01T00:10:00.000Z", "code": "reserved", "reason": "2 nodes are kept for it",
+        "round_s": 60.0, "length_s": 1500.0, "gpu_hours": 0.83, "sites": [share],
+    }  # fmt: skip
+    open_hub.on("POST", "/jobs:plan", {**PLAN, "outlook": outlook})
+    code, out, err = hansa("job", "plan", app)
+    assert code == 0
+    assert "2 nodes are kept for it" in err
+    assert "about 1500 s, 0.83 GPU-hours" in err
+    assert "cuda" in out
+
+
+def test_a_job_says_what_its_rounds_wait_for(open_hub, hansa, job):
+    wait = {"ask": "job_1/3", "code": "no_capacity", "reason": "needs 2 nodes", "forecast_start": None}
+    open_hub.on("GET", f"/jobs/{job()['id']}", job(waits=[wait]))
+    code, out, _ = hansa("job", "show", job()["id"])
+    assert code == 0
+    assert "job_1/3: needs 2 nodes" in out
 
 
 def test_a_plan_that_can_be_placed_ends_0(open_hub, hansa, app):

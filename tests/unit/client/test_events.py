@@ -12,7 +12,7 @@ from common.errors import Unreachable
 JOB = {
     "id": "j", "tenant": "t", "federation": "f", "submitted_by": "s", "app": "", "app_name": "", "model": "",
     "run_config": {}, "seed": 0, "state": "running", "note": "", "reason": "", "round": 0, "rounds": 0, "metrics": {},
-    "roster": [], "created_at": "", "started_at": None, "ended_at": None,
+    "roster": [], "created_at": "", "started_at": None, "ended_at": None, "waits": [],
 }  # fmt: skip
 
 

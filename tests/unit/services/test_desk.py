@@ -57,7 +57,7 @@ async def store(tmp_path):
 @pytest.fixture
 async def desk(store, tmp_path):
     nothing = SimpleNamespace(close=lambda: None, settle=lambda: None, send=lambda *_: None)
-    schedule = SimpleNamespace(start=AsyncMock(), close=AsyncMock(), release=lambda *_, **__: None)
+    schedule = SimpleNamespace(start=AsyncMock(), close=AsyncMock(), grant=None, release=lambda *_, **__: None)
     places = SimpleNamespace(take=AsyncMock(), give=lambda _: None)
     blobs = SimpleNamespace(delete_all=AsyncMock())
     around = SimpleNamespace(
