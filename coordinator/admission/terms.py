@@ -29,14 +29,14 @@ def check_terms(terms: Terms) -> None:
 def capacity(nodes: Iterable[Node]) -> Amount:
     """Return what the active nodes of a site have together, as they last reported."""
     reports = [n.report for n in nodes if n.status is NodeStatus.ACTIVE and n.report is not None]
-    devices = [d for report in reports for d in report.devices]
-    split = {d.parent for d in devices}  # a GPU cut into instances is lent as those
     milli: dict[str, int] = {}
     mib: dict[str, int] = {}
-    for device in devices:
-        if device.uuid not in split:
-            milli[device.kind] = milli.get(device.kind, 0) + WHOLE_DEVICE
-            mib[device.kind] = mib.get(device.kind, 0) + device.memory_mib
+    for report in reports:
+        split = {d.parent for d in report.devices}  # a GPU cut into instances is lent as those
+        for device in report.devices:
+            if device.uuid not in split:
+                milli[device.kind] = milli.get(device.kind, 0) + WHOLE_DEVICE
+                mib[device.kind] = mib.get(device.kind, 0) + device.memory_mib
     return Amount(milli, mib, 1000 * sum(r.cpus for r in reports), sum(r.memory_mib for r in reports))
 
 
