@@ -204,9 +204,15 @@ class SqliteState:
     # ---- access -----------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
-        """Give the connection for writes that are kept together or not at all."""
+    def transaction(self, *, synced: bool = True) -> Iterator[sqlite3.Connection]:
+        """Give the connection for writes that are kept together or not at all.
+
+        Args:
+            synced: Whether they must survive a power cut by themselves.  What is not synced survives the end of this
+                process, and a power cut from the next synced transaction on, since the log is written in one order.
+        """
         with self._lock:
+            self._db.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield self._db

@@ -1,7 +1,8 @@
 """The node's own log of leases: who held what here, for how long, and how it ended.
 
 It is written by the node alone, from its own clock, before a task runs: what the coordinator says of shares can be held
-against it.  Guarantees of a ``LeaseLog``: those of a ``NodeState``.
+against it.  Guarantees of a ``LeaseLog``: those of a ``NodeState``, but a power cut may take the newest rows, up to the
+last update that was kept.
 """
 
 from __future__ import annotations

@@ -124,6 +124,28 @@ def test_a_dropped_job_names_all_its_files(state: SqliteState) -> None:
     assert state.files() == frozenset()
 
 
+def test_writes_wait_for_the_disk_unless_they_may_be_lost_with_the_power(state: SqliteState) -> None:
+    found = []
+    for how in ({}, {"synced": False}, {}):
+        with state.transaction(**how) as db:
+            found.append(db.execute("PRAGMA synchronous").fetchone()[0])
+    assert found == [2, 1, 2]  # FULL, NORMAL, FULL
+
+
+def test_a_file_of_the_release_before_gets_what_is_new_and_keeps_what_it_has(tmp_path: Path) -> None:
+    path = tmp_path / "node.sqlite"
+    first = SqliteState(path)
+    first.keep(update(0), None, void_later=False)
+    with first.transaction() as db:
+        db.execute("DROP TABLE leases")
+        db.execute("PRAGMA user_version=1")
+    first.close()
+    again = SqliteState(path)
+    assert again.updates() == (update(0),)
+    assert again.rows("SELECT count(*) FROM leases") == [(0,)]
+    again.close()
+
+
 def test_a_file_of_a_newer_release_is_not_touched(tmp_path: Path) -> None:
     path = tmp_path / "node.sqlite"
     SqliteState(path).close()
