@@ -1,4 +1,4 @@
-"""Gives up writing, then becomes the program named behind it.  Runs by path, standard library only.
+"""Gives up writing and needless system calls, then becomes the program named behind it.  Standard library only.
 
 ``python confine.py PROGRAM …``.  The sandbox's mounts do not cover what a descriptor reaches: a file handed over
 read-only can be opened again for writing through ``/proc/self/fd``, since bubblewrap's ``nobody`` is its owner to the
@@ -68,5 +68,6 @@ def _checked(result: int) -> int:
 if __name__ == "__main__":
     if abi() >= NEEDED_ABI:
         confine(os.environ.pop(WRITABLE, "/tmp").split(os.pathsep))  # noqa: S108 the sandbox's own
+    runpy.run_path(__file__.removesuffix("confine.py") + "syscalls.py")["refuse"]()
     del sys.argv[0]
     runpy.run_path(sys.argv[0], run_name="__main__")

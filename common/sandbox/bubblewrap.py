@@ -6,6 +6,8 @@ Rules (each one blocks an attack that was tried, see ``tests/integration/test_ch
     3. Only system libraries, the job's Python, our child's code, the app and declared files are there, read-only.
     4. The environment is empty but for a short list; the session is new, so that no terminal can be written to.
     5. Everything ends with its parent.
+
+Inside them ``confine.py`` gives up writing (Landlock) and system calls that no app needs (seccomp).
 """
 
 from __future__ import annotations

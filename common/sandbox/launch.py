@@ -6,7 +6,6 @@ import asyncio
 import os
 import socket
 import subprocess
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -17,6 +16,7 @@ from common.errors import SandboxUnavailable
 from common.sandbox import bubblewrap
 from common.sandbox.channel import Channel
 from common.sandbox.environment import prefixes, variables
+from common.sandbox.home import Home
 from common.sandbox.limits import Limits
 from common.sandbox.printed import Printed
 from common.sandbox.process import Child
@@ -89,12 +89,14 @@ async def launch(spec: ChildSpec, mode: SandboxMode) -> Child:
             raise SandboxUnavailable(why, next_step='install bubblewrap, or set sandbox = "none" and accept the risk')
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     log_read, log_write = os.pipe()
-    home = Path(tempfile.mkdtemp(prefix="hansa-child-")) if mode is SandboxMode.NONE else None
+    home = Home() if mode is SandboxMode.NONE else None
     try:
-        process = _start(spec, mode, theirs.fileno(), log_write, home)
+        process = _start(spec, mode, theirs.fileno(), log_write, home.path if home is not None else None)
     except OSError as error:
         ours.close()
         os.close(log_read)
+        if home is not None:
+            home.remove()
         raise SandboxUnavailable(f"the {spec.role} process cannot be started: {error}") from error
     finally:
         theirs.close()
@@ -120,7 +122,9 @@ def _start(spec: ChildSpec, mode: SandboxMode, sock: int, log: int, home: Path |
             tmp_bytes=spec.limits.memory_mib * MIB // 2,
         )
     # The shell sets the limits before anything else runs, and replaces itself.
-    limited = ["/bin/sh", "-c", f'ulimit -c 0; ulimit -d {spec.limits.data_kib}; exec "$@"', "sh", *argv]
+    files = f"ulimit -n {spec.limits.files} 2>/dev/null"  # where the host allows fewer, that stands
+    limits = f'ulimit -c 0; ulimit -d {spec.limits.data_kib}; {files}; exec "$@"'
+    limited = ["/bin/sh", "-c", limits, "sh", *argv]
     return subprocess.Popen(
         limited,
         stdin=subprocess.DEVNULL,

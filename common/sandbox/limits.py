@@ -33,6 +33,7 @@ class Limits:
     start_s: float = 120.0  # until it has imported its app
     processes: int = 512
     accelerated: bool = False  # its libraries map device memory
+    files: int = 4096  # open in each process
 
     @property
     def data_kib(self) -> int:

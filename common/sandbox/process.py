@@ -5,17 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from common.child.frames import FrameError
 from common.errors import AppFailed
 from common.sandbox.channel import Channel, close_all
 from common.sandbox.handover import children_cannot_write, sealed_copy
+from common.sandbox.home import Home
 from common.sandbox.limits import Limits, memory_of, process_tree
 from common.sandbox.printed import Printed
 from common.sandbox.seals import check_frame
@@ -47,7 +46,7 @@ class Child:
         limits: Limits,
         *,
         boxed: bool,
-        home: Path | None,
+        home: Home | None,
     ) -> None:
         self.pid = process.pid
         self._process = process
@@ -142,7 +141,7 @@ class Child:
         self._printed.last_words()
         self._printed.close()
         if self._home is not None:
-            shutil.rmtree(self._home, ignore_errors=True)
+            self._home.remove()
 
     def _kill(self, reason: str, message: str) -> None:
         if self._killed_for is None and not self._exited.is_set():

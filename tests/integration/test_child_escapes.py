@@ -73,7 +73,7 @@ async def test_every_probe_is_blocked(tmp_path: Path, bystander: int, monkeypatc
     assert frame["op"] == "reply", frame
     records = _records(fds[0])
     assert {name: said for name, said in records["got"].items() if not said.startswith("blocked")} == {}
-    assert len(records["got"]) == 32
+    assert len(records["got"]) == 42
     inside = records["inside"]
     assert (inside["uid"], int(inside["capabilities"], 16), inside["no_new_privileges"]) == (65534, 0, "1")
     assert inside["interfaces"] in {"", "lo"}

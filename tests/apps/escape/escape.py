@@ -75,6 +75,16 @@ def probes(facts):
         "rewrite what was handed over": rewrite_what_was_handed_over,
         "cut what was handed over": lambda: os.truncate(f"/proc/self/fd/{facts['handed']}", 0),
         "raise a hard limit": lambda: __import__("resource").setrlimit(2, (-1, -1)),
+        "open a ring": lambda: checked(libc.syscall(425, 8, bytes(120))),
+        "load a kernel program": lambda: checked(libc.syscall(321, 5, bytes(120), 120)),
+        "count events": lambda: checked(libc.syscall(298, bytes(120), 0, -1, -1, 0)),
+        "handle faults": lambda: checked(libc.syscall(323, 1)),
+        "use a keyring": lambda: checked(libc.syscall(250, 0, -3, 1)),
+        "trace a child": lambda: checked(libc.ptrace(0, 0, 0, 0)),
+        "talk to the hypervisor": lambda: socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM),
+        "use the kernel's ciphers": lambda: socket.socket(socket.AF_ALG, socket.SOCK_SEQPACKET),
+        "read raw packets": lambda: socket.socket(socket.AF_PACKET, socket.SOCK_RAW),
+        "call by the other table": lambda: checked(libc.syscall(0x40000000 + 39)),
         "keep a process behind": lambda: subprocess.run(["/usr/bin/su"], check=True, capture_output=True),
     }
 
