@@ -216,7 +216,7 @@ class Coordinator:
         )
         return Services(
             identity=Identity(around.store, self.clock),
-            federations=Federations(around.store, self.clock),
+            federations=Federations(around.store, self.clock, desk.federation_changed),
             enrolment=enrolment,
             submissions=submissions,
             grants=Grants(around.store, self.clock, held=around.schedule.held, changed=around.schedule.granted),

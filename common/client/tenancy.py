@@ -78,6 +78,11 @@ class Federations:
             Federation, "POST", f"/federations/{segment(federation)}:invite", {"tenants": [*tenants]}
         )
 
+    def change(self, federation: str, *, individual_replies: bool) -> Federation:
+        """Let apps see replies one by one, or no longer; allowing it, the other members must accept again."""
+        body = {"individual_replies": individual_replies}
+        return self._http.call(Federation, "POST", f"/federations/{segment(federation)}:change", body)
+
     def accept(self, federation: str, tenant: str | None = None) -> Federation:
         """Accept for ``tenant``; None = the token's only one."""
         return self._http.call(Federation, "POST", f"/federations/{segment(federation)}:accept", {"tenant": tenant})

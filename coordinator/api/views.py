@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from common.clock import iso
 from coordinator.api import schemas as s
+from coordinator.api import schemas_federations as sf
 from coordinator.api import schemas_models as m
 from coordinator.domain.models import Alias, Deployment, ModelVersion
 from coordinator.domain.tenancy import ApiToken, Federation, Tenant
@@ -40,10 +41,10 @@ def token(record: ApiToken) -> s.TokenOut:
     )
 
 
-def federation(record: Federation) -> s.FederationOut:
+def federation(record: Federation) -> sf.FederationOut:
     """Return a federation and where each tenant stands."""
-    members = [s.MemberOut(tenant=t, acceptance=a.value) for t, a in sorted(record.members.items())]
-    return s.FederationOut(
+    members = [sf.MemberOut(tenant=t, acceptance=a.value) for t, a in sorted(record.members.items())]
+    return sf.FederationOut(
         id=record.id,
         owner=record.owner,
         title=record.title,

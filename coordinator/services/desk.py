@@ -17,6 +17,7 @@ from coordinator.domain.denials import Denial
 from coordinator.domain.exchanges import Exchange
 from coordinator.domain.jobs import FINAL, UNFINISHED, Job, JobState
 from coordinator.domain.nodes import NodeReport
+from coordinator.domain.tenancy import Federation
 from coordinator.ports.link import Awaited, Offered, SpooledUpdate
 from coordinator.rounds.slots import SlotState
 from coordinator.services.around import Around
@@ -67,6 +68,11 @@ class JobDesk:
         """Start a job that was just submitted."""
         self._begin(job, ())
 
+    def federation_changed(self, federation: Federation) -> None:
+        """Tenants came or left: the federation's running jobs go on with those that are in it."""
+        for run in [run for run, _ in self._runs.values() if run.job.federation == federation.id]:
+            run.nodes.federation_changed(federation)
+
     async def cancel(self, job_id: JobId, by: str) -> None:
         """End a job without a result; returns when it is over.
 
@@ -93,8 +99,7 @@ class JobDesk:
         self._closed = True
         await self._around.schedule.close()  # first: leases are not given back, they go on after us
         self._resting.close()
-        tasks = [task for _, task in self._runs.values()]
-        for task in tasks:
+        for task in (tasks := [task for _, task in self._runs.values()]):
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._side.wait()
@@ -224,7 +229,7 @@ class JobDesk:
         run, live, slot = self._around_node(node, task)
         if live is not None:
             return Awaited(live.wants(slot), run.job.tenant, live.round.slots[slot].node)
-        if run.is_past(_seq(task)):
+        if run.is_past(int(task.split("/")[1])):
             return Awaited(False, run.job.tenant, node)
         raise LeaseLost(f"task {task} is not open yet; it is offered again soon", code="not_open")
 
@@ -291,7 +296,3 @@ class JobDesk:
     async def _model_file(self, node: NodeId, model: str, digest: Digest) -> Offered | None:
         path = await self._around.deployments.may_download(node, model, digest)
         return Offered(path, TenantId(model.partition("/")[0]), node) if path is not None else None
-
-
-def _seq(task: TaskId) -> int:
-    return int(task.split("/")[1])

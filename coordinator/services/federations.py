@@ -26,9 +26,12 @@ def present(federation: Federation) -> frozenset[TenantId]:
 class Federations:
     """Creates federations and moves tenants through them."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
+    def __init__(
+        self, store: Store, clock: Clock, changed: Callable[[Federation], None] = lambda _federation: None
+    ) -> None:
         self._store = store
         self._clock = clock
+        self._changed = changed  # told of each change: jobs may be running
 
     async def create(
         self, owner: TenantId, id_: str, title: str, tenants: Iterable[str], individual_replies: bool
@@ -65,6 +68,26 @@ class Federations:
             _all_exist(tx, wanted)
             new = {t: Acceptance.INVITED for t in wanted if federation.members.get(t) not in _PRESENT}
             return replace(federation, members=federation.members | new)
+
+        return await self._change(id_, change)
+
+    async def change(self, id_: str, individual_replies: bool) -> Federation:
+        """Let apps see replies one by one, or no longer.
+
+        Allowing it is another federation than the one the members agreed to: all but the owner must accept again.
+
+        Raises:
+            NotFound: no such federation.
+        """
+
+        def change(_: Tx, federation: Federation) -> Federation:
+            members = federation.members
+            if individual_replies and not federation.individual_replies:
+                members = {
+                    tenant: Acceptance.INVITED if word is Acceptance.ACCEPTED and tenant != federation.owner else word
+                    for tenant, word in members.items()
+                }
+            return replace(federation, individual_replies=individual_replies, members=members)
 
         return await self._change(id_, change)
 
@@ -116,16 +139,19 @@ class Federations:
         return sorted((f for f in every if _sees(principal, f)), key=lambda f: f.id)
 
     async def _change(self, id_: str, change: Callable[[Tx, Federation], Federation]) -> Federation:
-        def work(tx: Tx) -> Federation:
+        def work(tx: Tx) -> tuple[Federation, bool]:
             federation = tx.tenants.federation(FederationId(id_))
             if federation is None:
                 raise NotFound(f"no federation {id_[:60]!r}")
             changed = change(tx, federation)
             if changed != federation:
                 tx.tenants.put_federation(changed)
-            return changed
+            return changed, changed != federation
 
-        return await self._store.write(work)
+        federation, news = await self._store.write(work)
+        if news:
+            self._changed(federation)
+        return federation
 
 
 def _sees(principal: Principal, federation: Federation) -> bool:

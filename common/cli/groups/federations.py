@@ -71,6 +71,20 @@ def invite(name: Name, tenants: Annotated[list[str], typer.Argument(metavar="TEN
 
 
 @app.command()
+def change(
+    name: Name,
+    individual_replies: Annotated[
+        bool, typer.Option("--individual-replies/--only-means", help="May apps see each node's update in the clear?")
+    ],
+) -> None:
+    """Change what apps may see; if it is more than before, the other tenants must accept again."""
+    now = session()
+    made = now.client.federations.change(name, individual_replies=individual_replies)
+    _show(made)
+    now.out.next(*(f"hansa federation accept {name}    # with a token of {t}" for t in _waiting(made)))
+
+
+@app.command()
 def leave(name: Name, tenant: Speaking = "") -> None:
     """Leave with your tenant: its nodes take no more part."""
     _show(session().client.federations.leave(name, tenant or None))

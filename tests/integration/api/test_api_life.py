@@ -101,6 +101,23 @@ async def test_tenants_agree_to_a_federation_and_leave_it(world):
         ok(await east.post(f"{API}/federations/lungs:accept"))
 
 
+async def test_who_agreed_to_means_is_asked_again_before_apps_see_single_replies(world):
+    async with world.client("admin") as north, world.client("stranger") as east:
+        ok(await north.post(f"{API}/federations", json={"id": "lungs", "tenants": ["east"]}), 201)
+        ok(await east.post(f"{API}/federations/lungs:accept"))
+
+        async def change(value):
+            made = ok(await north.post(f"{API}/federations/lungs:change", json={"individual_replies": value}))
+            return made["individual_replies"], {m["tenant"]: m["acceptance"] for m in made["members"]}
+
+        assert await change(False) == (False, {"north": "accepted", "east": "accepted"})
+        assert await change(True) == (True, {"north": "accepted", "east": "invited"})
+        ok(await east.post(f"{API}/federations/lungs:accept"))
+        assert await change(True) == (True, {"north": "accepted", "east": "accepted"})
+        assert await change(False) == (False, {"north": "accepted", "east": "accepted"})  # less is no question
+        ok(await east.post(f"{API}/federations/lungs:change", json={"individual_replies": True}), 403)
+
+
 async def test_what_was_shared_is_hidden_again_when_a_tenant_leaves(world):
     async with world.client("partner") as scientist, world.client("partner_admin") as admin:
         ok(await scientist.get(f"{API}/jobs/{JOB}"))

@@ -69,6 +69,10 @@ ROWS: dict[tuple[str, str], tuple[str, dict, dict[str, int]]] = {
     ("POST", f"{API}/federations/{{federation}}:invite"): (
         "/federations/hearts:invite", {"json": {"tenants": ["east"]}}, only(200, "admin", hidden_from={"stranger"}),
     ),
+    ("POST", f"{API}/federations/{{federation}}:change"): (
+        "/federations/hearts:change", {"json": {"individual_replies": True}},
+        only(200, "admin", hidden_from={"stranger"}),
+    ),
     ("POST", f"{API}/federations/{{federation}}:accept"): (
         "/federations/hearts:accept", {}, only(200, "admin", "partner_admin", hidden_from={"stranger"}),
     ),

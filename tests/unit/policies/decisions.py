@@ -168,6 +168,8 @@ TENANCY = [
     no(ROOT, "federation::create", NORTH),
     yes(ADMIN, "federation::invite", FEDERATION, "owner-runs-its-federations"),
     no(S_ADMIN, "federation::invite", FEDERATION),
+    yes(ADMIN, "federation::change", FEDERATION, "owner-runs-its-federations"),
+    no(S_ADMIN, "federation::change", FEDERATION),
     yes(ROOT, "federation::invite", ROOT_FEDERATION, "owner-runs-its-federations"),
     yes(S_ADMIN, "federation::accept", INVITED, "tenant-admin-answers-for-its-tenant", tenant="south"),
     yes(S_ADMIN, "federation::leave", FEDERATION, "tenant-admin-answers-for-its-tenant", tenant="south"),
