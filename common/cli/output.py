@@ -110,8 +110,8 @@ class Output:
         print(json.dumps(value, separators=(",", ":")), file=self.out, flush=True)
 
     def text(self, text: str) -> None:
-        """Print text that is itself the data (a log, a digest); as it is into a pipe, cleaned on a terminal."""
-        print(clean(text) if self.out.isatty() else text, file=self.out, flush=True)
+        """Print text that is itself the data (a log, a digest): into a pipe without colours, on a terminal cleaned."""
+        print(clean(text) if self.out.isatty() else _COLOUR.sub("", text), file=self.out, flush=True)
 
     def rows(self, rows: Sequence[Mapping[str, object]], columns: Sequence[Column], *, empty: str = "") -> None:
         """Print a list: a table, or a JSON array; ``empty`` is said on stderr when there is nothing to show."""

@@ -13,9 +13,11 @@ from common.cli import failures
 from common.cli.output import Output, cell, clean
 from common.cli.progress import Progress, fold, in_line, in_words, started
 from common.client import Client
-from common.client.records import FINAL_STATES, Job, JobEvent
+from common.client.records import FINAL_STATES, Job, JobEvent, ModelVersion
 from common.clock import SystemClock
+from common.errors import NotFound
 
+NO_MODEL = 'a strategy\'s result becomes one, else the arrays in context.state["arrays"]'
 _ROUTINE = frozenset({"round_started", "update_received"})  # so many that a pipe's reader would miss the rest
 
 
@@ -95,16 +97,31 @@ def quietly(client: Client, job_id: str) -> Job:
     return client.jobs.get(job_id)
 
 
-def verdict(job: Job, out: Output) -> int:
+def verdict(client: Client, job: Job, out: Output) -> int:
     """Say how the job ended and what to type next; return the exit code that this deserves."""
+    made = _version(client, job)
+    named = [f"hansa model show {job['tenant']}/{job['model']}:{made['version']}"] if made is not None else []
     if job["state"] == "succeeded":
-        out.say(f"{job['id']} succeeded after {job['round']} rounds{_metrics(job)}")
-        out.next(f"hansa model show {job['tenant']}/{job['model']}", "hansa deployments ls")
+        rounds = f" after {job['round']} round{'s' * (job['round'] != 1)}" if job["round"] else ""
+        out.say(f"{job['id']} succeeded{rounds}{_metrics(job)}")
+        if made is None:
+            out.say(f"it ended without a model: {NO_MODEL}")
+        served = ["hansa deployments ls"] if made is not None and made["servable"] else []
+        out.next(*named, *served, *([] if named else [f"hansa job logs {job['id']}"]))
         return failures.OK
     reason = job["reason"] or job["state"]
     out.say(f"{job['id']} {job['state']}: {cell(job['note'])} [{cell(reason)}]")
-    out.next(f"hansa job logs {job['id']}", f"hansa explain {reason}")
+    out.next(f"hansa job logs {job['id']}", f"hansa explain {reason}", *named)
     return failures.exit_code(reason)
+
+
+def _version(client: Client, job: Job) -> ModelVersion | None:
+    """Return the last version that the job made, if it made one."""
+    try:
+        made = [v for v in client.models.get(job["tenant"], job["model"])["versions"] if v["job"] == job["id"]]
+    except NotFound:
+        return None
+    return max(made, key=lambda version: version["version"], default=None)
 
 
 def _show(entry: JobEvent, out: Output, each: Callable[[JobEvent], None] | None) -> None:

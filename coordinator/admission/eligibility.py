@@ -67,7 +67,7 @@ def only_passing(denials: tuple[Denial, ...]) -> bool:
 
 def _dataset_denials(node: Node, report: NodeReport, federation: Federation, spec: JobSpec) -> list[Denial]:
     shared = {offer.name for offer in report.datasets if offer.federation == federation.id}
-    step = f"at {node.name}: hansa node dataset share NAME {federation.id}"
+    step = f"at {node.name}: hansa node dataset share NAME --federation {federation.id}"
     if spec.datasets:
         missing = [name for name in spec.datasets if name not in shared]
         return [
@@ -87,7 +87,7 @@ def _app_denials(node: Node, report: NodeReport, federation: Federation, app: Ap
         Denial(
             "app_not_approved",
             f"{node.name}'s steward has not approved app {app[:12]} in {federation.id}",
-            f"at {node.name}: hansa node approve {app} --federation {federation.id}",
+            f"at {node.name}: hansa node app approve {app} --federation {federation.id}",
         )
     ]
 

@@ -180,7 +180,7 @@ def _to_the_end(now: Session, found: str, watching: bool) -> int:
         now.out.line(ended)
     elif not watching:
         now.out.text(found)
-    return verdict(ended, now.out)
+    return verdict(now.client, ended, now.out)
 
 
 def _submitted(now: Session, job: Job) -> None:

@@ -11,7 +11,8 @@ from common.cli.output import Column, ago, field
 from common.cli.refs import ModelRef, resolve
 from common.cli.resolve import node_named
 from common.cli.session import session
-from common.errors import BadInput
+from common.client.records import Model
+from common.errors import BadInput, NotFound
 
 app = typer.Typer(no_args_is_help=True, help="Model versions: list, pull, verify, import, name, deploy.")
 deployments = typer.Typer(no_args_is_help=True, help="What the nodes serve.")
@@ -44,10 +45,14 @@ def ls() -> None:
 
 @app.command()
 def show(model: Ref) -> None:
-    """Show a model's versions and aliases."""
+    """Show a model's versions and aliases; of a version or alias, that one."""
     now = session()
-    ref = resolve(now.client, ModelRef.parse(model))
+    asked = ModelRef.parse(model)
+    ref = resolve(now.client, asked)
     found = now.client.models.get(ref.tenant, ref.model)
+    if asked.version or asked.alias:
+        _show_version(found, ref)
+        return
     if now.out.as_json:
         now.out.json(found)
         return
@@ -65,6 +70,22 @@ def show(model: Ref) -> None:
     ]
     now.out.rows(found["versions"], columns)
     now.out.next(f"hansa model pull {ref.tenant}/{ref.model}")
+
+
+def _show_version(found: Model, ref: ModelRef) -> None:
+    now = session()
+    version = next((v for v in found["versions"] if v["version"] == ref.version), None)
+    if version is None:
+        newest = max((v["version"] for v in found["versions"]), default=0)
+        raise NotFound(
+            f"{ref.tenant}/{ref.model} has no version {ref.version}; its newest is {newest}",
+            next_step=f"hansa model show {ref.tenant}/{ref.model}",
+        )
+    names = sorted(alias["name"] for alias in found["aliases"] if alias["version"] == ref.version)
+    shown = ("tenant", "model", "version", "aliases", "job", "round", "federation", "metrics", "servable")
+    columns = [(name, field(name)) for name in (*shown, "manifest", "created_at")]
+    now.out.record({**version, "aliases": names}, columns)
+    now.out.next(f"hansa model pull {ref}")
 
 
 @app.command()

@@ -48,7 +48,7 @@ def show(node: Which) -> None:
         ("seen", ago("seen_at", now.now)),
         ("certificate until", field("certificate_until")),
         ("generation", field("generation")),
-        ("datasets", _datasets),
+        ("datasets", _shares),
         ("approved apps", _approvals),
         ("environments", field("environments")),
         ("slots", field("slots")),
@@ -86,7 +86,14 @@ def _list(row: Mapping[str, object], name: str) -> list[Mapping[str, object]]:
 
 
 def _datasets(row: Mapping[str, object]) -> str:
-    return ", ".join(f"{cell(d['name'])} ({cell(d['rows'])} rows)" for d in _list(row, "datasets")) or "-"
+    """Return each dataset once: it is reported for every federation that it is shared into."""
+    rows = {str(d["name"]): d["rows"] for d in _list(row, "datasets")}
+    return ", ".join(f"{cell(name)} ({cell(count)} rows)" for name, count in rows.items()) or "-"
+
+
+def _shares(row: Mapping[str, object]) -> str:
+    shown = (f"{cell(d['name'])} ({cell(d['rows'])} rows) in {cell(d['federation'])}" for d in _list(row, "datasets"))
+    return ", ".join(shown) or "-"
 
 
 def _devices(row: Mapping[str, object]) -> list[str]:

@@ -53,6 +53,23 @@ def test_watching_a_job_that_succeeds_ends_0(open_hub, hansa, app):
     assert "succeeded after 25 rounds" in err
 
 
+def test_what_a_job_made_is_named_and_a_job_that_made_nothing_says_so(open_hub, hansa, app, job):
+    _, _, err = hansa("job", "submit", app, "--wait")
+    assert "ended without a model" in err
+    assert "hansa model show" not in err
+    version = {
+        "tenant": "a", "model": "heart", "version": 4, "manifest": "", "manifest_size": 0, "federation": None,
+        "job": job()["id"], "round": 2, "created_at": "2026-01-01T00:00:00.000Z", "metrics": {}, "servable": False,
+    }  # fmt: skip
+    other = {**version, "version": 5, "job": "job_other"}
+    which = job()["tenant"], job()["model"]
+    model = {"tenant": which[0], "model": which[1], "versions": [other, version], "aliases": []}
+    open_hub.on("GET", "/models/{}/{}".format(*which), model)
+    for state in ("succeeded", "failed"):  # a failed job may have left one too
+        open_hub.on("GET", f"/jobs/{job()['id']}", job(state=state, round=2))
+        assert "hansa model show {}/{}:4\n".format(*which) in hansa("job", "submit", app, "--wait")[2]
+
+
 def test_watching_for_a_program_is_one_json_a_line(open_hub, hansa, app):
     code, out, _ = hansa("job", "submit", app, "--watch", "--json")
     assert code == 0
@@ -185,3 +202,8 @@ def test_the_live_line_is_drawn_over_itself_and_leaves_nothing(job):
         watch(Hub(), "j", out)
     assert "round 1/25" in out.err.getvalue()
     assert out.err.getvalue().endswith("\r\x1b[2K")
+
+
+def test_a_log_in_a_pipe_has_no_colours(hub, hansa, job):
+    hub.on("GET", f"/jobs/{job()['id']}/logs", b"\x1b[92mINFO \x1b[0m: round 1\n")
+    assert hansa("job", "logs", job()["id"])[1] == "INFO : round 1\n"

@@ -115,3 +115,19 @@ def test_an_alias_is_moved_from_the_generation_that_was_seen(hub, hansa):
     hub.on("PUT", "/models/a/heart/aliases/prod", {**old, "version": 3, "generation": 8})
     assert hansa("model", "alias", "a/heart", "prod")[0] == 0
     assert json.loads(hub.asked[-1][2]) == {"version": 3, "expected_generation": 7}
+
+
+def test_a_version_or_an_alias_is_shown_alone_and_one_that_is_not_there_is_not_found(hub, hansa):
+    version = {
+        "tenant": "a", "model": "heart", "version": 3, "manifest": "", "manifest_size": 0, "federation": None,
+        "job": "job_1", "round": 2, "created_at": "2026-01-01T00:00:00.000Z", "metrics": {}, "servable": True,
+    }  # fmt: skip
+    prod = {"name": "prod", "version": 3, "generation": 7, "moved_by": "x", "moved_at": "2026-01-01T00:00:00.000Z"}
+    both = [version, {**version, "version": 4, "job": "job_2"}]
+    hub.on("GET", "/models/a/heart", {"tenant": "a", "model": "heart", "versions": both, "aliases": [prod]})
+    for which in ("a/heart:3", "a/heart:prod"):
+        code, out, _ = hansa("model", "show", which, "--json")
+        assert (code, json.loads(out)) == (0, {**version, "aliases": ["prod"]})
+    code, _, err = hansa("model", "show", "a/heart:9")
+    assert code == 1
+    assert "its newest is 4" in err

@@ -9,6 +9,7 @@ import typer
 
 from common import errors
 from common.cli.codes import meanings
+from common.cli.groups.nodes import _datasets, _shares
 from common.cli.output import Output, age, aligned, cell
 from common.cli.refs import ModelRef
 from common.cli.resolve import pick
@@ -153,3 +154,9 @@ def test_a_new_app_s_name_cannot_lead_elsewhere(hansa, tmp_path, name):
 def test_a_new_app_never_overwrites(hansa, tmp_path):
     (tmp_path / "x").mkdir()
     assert hansa("new", "x", "--into", tmp_path)[0] == 1
+
+
+def test_a_dataset_that_is_shared_twice_is_listed_once():
+    shares = [{"name": "heart", "rows": 304, "federation": name} for name in ("hospitals", "trial")]
+    assert _datasets({"datasets": shares}) == "heart (304 rows)"
+    assert _shares({"datasets": shares}) == "heart (304 rows) in hospitals, heart (304 rows) in trial"
