@@ -113,8 +113,9 @@ def show(tenant: Tenant, site: Site = "", coordinator: Central = False) -> None:
         raise NotFound(f"no quota of a tenant {tenant!r} that you may see", next_step="hansa quota ls")
     if allowance is not None:
         _show_allowance(now, allowance)
-    for grant in grants:
-        now.out.say("")
+    for number, grant in enumerate(grants):
+        if number or allowance is not None:
+            now.out.text("")
         _show_grant(now, grant)
 
 
