@@ -107,10 +107,10 @@ def test_every_error_of_ours_is_explained():
     assert {kind.code for kind in kinds} <= set(meanings())
 
 
-def test_every_reason_of_a_child_is_explained():
+def test_every_reason_of_a_child_or_lease_is_explained():
     reasons = (
         "app_raised app_exited app_crashed app_killed app_timeout app_memory missing_imports component_not_found "
-        "bad_reply diverged refused too_few_nodes protocol_error"
+        "bad_reply diverged refused too_few_nodes protocol_error gpu_memory gpu_lost no_device device_full"
     )
     assert set(reasons.split()) <= set(meanings())
 
