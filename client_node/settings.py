@@ -45,7 +45,7 @@ class NodeSettings:
     memory_mib: int = field(default_factory=_memory_mib)  # at most, for one task
     sandbox: str = "bwrap"  # "none": tenants' code runs unconfined; status shows it
     share_logs: bool = False  # what apps print goes to the federation too, not only to this node's log
-    share_errors: bool = True  # tracebacks of failed apps go along with the reason
+    share_errors: bool = False  # what a failed app says goes along with its kind and place: it may quote the data
     serving_port: int = 0  # of the local model server; 0 = any free one
     dataset_bytes: int = 1 << 40  # largest file that may be registered
     log_bytes: int = 1 << 20  # kept of what an app prints, each job

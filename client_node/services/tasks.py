@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import structlog
 
 from client_node.guard.consent import Denial
+from client_node.guard.errors import without_words
 from client_node.ports.link import Link
 from client_node.ports.state import KeptUpdate, Position
 from client_node.services.finishing import stopped, to_its_end
@@ -157,7 +158,7 @@ class Tasks:
         except PlatformError as error:
             reason = error.reason if isinstance(error, AppFailed) else error.code
             _log.warning("task_failed", task=task, reason=reason, detail=error.detail)
-            shared = error.detail if self._settings().share_errors else "the details stay in the node's log"
+            shared = error.detail if self._settings().share_errors else without_words(reason, error.detail)
             self._failed(task, reason, shared)
         except Exception as error:  # noqa: BLE001 - the task's outermost guard: it must end with a status
             _log.exception("task_broke", task=task)

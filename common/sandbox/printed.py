@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 TAIL = 1024  # bytes kept for error messages
+_WORDS = 500  # characters of them
 _CHUNK = 64 * 1024
 _CHUNKS_A_TURN = 16  # so that a child that prints without end leaves the loop to others
 
@@ -35,10 +36,10 @@ class Printed:
         self._loop.add_reader(fd, self._read)
 
     def last_words(self) -> str:
-        """Return the end of what was printed."""
+        """Return the end of what was printed, without Python's list of loaded modules behind a crash."""
         if self._open:
             self._read()
-        return self._tail.decode(errors="replace").strip()
+        return self._tail.decode(errors="replace").partition("\nExtension modules: ")[0].strip()[-_WORDS:]
 
     def _read(self) -> None:
         for _ in range(_CHUNKS_A_TURN):

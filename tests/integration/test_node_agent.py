@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -111,6 +112,7 @@ async def test_a_failing_app_is_named_by_its_reason_and_the_next_task_gets_a_fre
     stage: Stage, do: str, reason: str, words: str
 ) -> None:
     stage.consent()
+    stage.set("share_errors", "true")
     async with stage.running():
         _, first = await stage.uploaded(await stage.offer(0))
         status = await stage.link.status(await stage.offer(1, do=do), S.FAILED)
@@ -122,12 +124,12 @@ async def test_a_failing_app_is_named_by_its_reason_and_the_next_task_gets_a_fre
         assert metrics["metrics"]["runs"] == first["metrics"]["runs"] + 1
 
 
-async def test_what_an_app_raised_stays_here_if_the_operator_says_so(stage: Stage) -> None:
+async def test_what_an_app_raised_stays_here_but_for_its_kind_and_place(stage: Stage) -> None:
     stage.consent()
-    stage.set("share_errors", "false")
     async with stage.running():
         status = await stage.link.status(await stage.offer(0, do="raise"), S.FAILED)
         assert status.reason == "app_raised"
+        assert re.match(r"ValueError at \w+\.py:\d+; ", status.message)
         assert "row 7" not in status.message
 
 
