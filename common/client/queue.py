@@ -69,6 +69,7 @@ class Lease(TypedDict):
     devices: list[str]
     gpu_milli: int
     borrowed: bool
+    enforcement: list[str]
     started_at: str
     until: str
 

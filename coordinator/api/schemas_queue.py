@@ -81,6 +81,7 @@ class LeaseOut(Out):
     devices: list[str]
     gpu_milli: int
     borrowed: bool
+    enforcement: list[str]  # what holds it to its slice now, in the node's words (docs/scheduling.md)
     started_at: str
     until: str
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from common.clock import iso
 from coordinator.api import schemas_queue as s
@@ -69,8 +69,8 @@ def waiting(record: Waiting, names: Names) -> s.WaitOut:
     )
 
 
-def lease(record: Lease, names: Names) -> s.LeaseOut:
-    """Return a lease."""
+def lease(record: Lease, names: Names, enforcement: Sequence[str] = ()) -> s.LeaseOut:
+    """Return a lease, with what holds it to its slice."""
     return s.LeaseOut(
         id=lease_id(record),
         ask=record.ask,
@@ -82,6 +82,7 @@ def lease(record: Lease, names: Names) -> s.LeaseOut:
         devices=[piece.device for piece in record.slices],
         gpu_milli=sum(piece.milli for piece in record.slices),
         borrowed=record.borrowed,
+        enforcement=list(enforcement),
         started_at=_at(record.start_ms),
         until=_at(record.until_ms),
     )
@@ -94,7 +95,11 @@ def queue(record: Queue, seen: frozenset[str], nodes: Mapping[str, Node]) -> s.Q
         at=_at(record.at_ms),
         policy=policy(record.policy),
         waiting=[waiting(one, names) for one in record.waiting if one.ask.job in seen],
-        leases=[lease(one, names) for one in record.leases if one.job in seen],
+        leases=[
+            lease(one, names, record.enforcement.get((one.ask, one.node), ()))
+            for one in record.leases
+            if one.job in seen
+        ],
         idle=[
             s.IdleOut(node=node.id, name=node.name, site=node.tenant, reason=record.idle[node.id])
             for node in sorted(nodes.values(), key=lambda node: (node.tenant, node.name))

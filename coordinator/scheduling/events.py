@@ -55,7 +55,14 @@ class Asked:
     """A round wants nodes; the same id again takes the place of what it asked before."""
 
     ask: Ask
-    back: bool = False  # its tenant had been away
+
+
+@dataclass(frozen=True, slots=True)
+class Welcomed:
+    """A tenant asks that had been away: it starts level with those who were there, not ahead of them."""
+
+    tenant: TenantId
+    beside: tuple[TenantId, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +79,7 @@ class Ended:
     ask: str
     node: NodeId
     reason: str = ""
+    enforcement: tuple[str, ...] = ()  # what held it to its slice, in the node's words
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +107,11 @@ class Revoked:
     reason: str
 
 
-Event = Began | Came | Left | Given | Taken | Asked | Withdrawn | Ended | Started | Expired | Revoked
+Event = Began | Came | Left | Given | Taken | Welcomed | Asked | Withdrawn | Ended | Started | Expired | Revoked
 Decided = Started | Expired | Revoked
 KINDS: dict[str, type[Event]] = {
     kind.__name__.lower(): kind
-    for kind in (Began, Came, Left, Given, Taken, Asked, Withdrawn, Ended, Started, Expired, Revoked)
+    for kind in (Began, Came, Left, Given, Taken, Welcomed, Asked, Withdrawn, Ended, Started, Expired, Revoked)
 }
 
 

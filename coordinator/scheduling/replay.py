@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from common.errors import Corrupted
+from common.ids import TenantId
 from coordinator.scheduling import events as e
 from coordinator.scheduling import usage
 from coordinator.scheduling.decide import apply
@@ -24,6 +25,16 @@ def taken_over(state: State, policy: Policy, now_ms: int) -> State:
     if policy.half_life_ms != state.policy.half_life_ms:
         state = usage.under(state, policy, now_ms)
     return State(policy, (), leases=state.leases, use=dict(state.use), origin_ms=state.origin_ms)
+
+
+def welcome(planner: Planner, tenant: TenantId, beside: Iterable[TenantId]) -> None:
+    """Let a tenant that was away start level with the least of ``beside``, at each site that is there."""
+    state, others = planner.state(), sorted(beside)
+    use, weights = dict(state.use), {(grant.site, grant.tenant): grant.weight for grant in state.grants}
+    for site in sorted({node.site for node in state.nodes}):
+        active = [(other, weights.get((site, other), 1)) for other in others if (site, other) in use]
+        usage.welcome(use, site, tenant, weights.get((site, tenant), 1), active)
+    planner.restore_use(use, state.origin_ms)
 
 
 def decided(decisions: Iterable[Decision]) -> tuple[e.Decided, ...]:
@@ -104,8 +115,10 @@ class Fold:
                 planner.put_grant(grant)
             case e.Taken(site, tenant):
                 planner.remove_grant(site, tenant)
-            case e.Asked(ask, back):
-                planner.add(ask, back=back)
+            case e.Welcomed(tenant, beside):
+                welcome(planner, tenant, beside)
+            case e.Asked(ask):
+                planner.add(ask, back=False)
             case e.Withdrawn(ask_id):
                 planner.withdraw(ask_id)
             case e.Ended(ask_id, node_id):

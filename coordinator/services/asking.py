@@ -9,6 +9,7 @@ A node is offered a task only under a lease; a lease that is held, also one from
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from common.ids import NodeId, task_id
@@ -16,7 +17,7 @@ from coordinator.domain.exchanges import ExchangeKind
 from coordinator.domain.jobs import Job
 from coordinator.rounds.exchange import ExchangeRound
 from coordinator.rounds.slots import OPEN, SlotState
-from coordinator.scheduling.records import Ask, Lease
+from coordinator.scheduling.records import Lease
 from coordinator.services.calls import Call
 from coordinator.services.estimates import Estimates
 from coordinator.services.leasebook import Holder
@@ -69,6 +70,7 @@ class Asking:
         self._schedule, self._estimates, self._asker = schedule, estimates, asker
         self._job, self._seq, self._call = asker.job, asker.seq, asker.call
         self._round, self._ready = asker.round, asker.ready
+        self._kind = asker.call.message_type
         self._holder = Holder(self._started, self._ended)
         self._cutoff_s: float | None = None
         self._wanted = 1
@@ -127,6 +129,12 @@ class Asking:
         for slot in self._open_slots(node):
             self._schedule.withdraw(self._task(slot))
         self._again()
+
+    def enforced(self, slot: int, measures: Iterable[str]) -> None:
+        """The node says what holds the slot's lease to its slice."""
+        lease = self.lease(slot)
+        if lease is not None:
+            self._schedule.enforced(lease.ask, lease.node, measures)
 
     def over(self, slot: int, reason: str) -> None:
         """A task is at its end, or its work is done: its lease goes back."""
@@ -220,34 +228,19 @@ class Asking:
         bound_s = self._asker.time_s()
         n, chosen = len(here), None
         if self._target:
-            chosen = self._estimates.selection(self._job, self._call.message_type, here, m, bound_s)
+            chosen = self._estimates.selection(self._job, self._kind, here, m, bound_s)
             n = chosen.n if chosen is not None else n
         self._cutoff_s = chosen.cutoff_s if chosen is not None else None
         self._wanted = m
-        self._schedule.ask(self._make(self.id, m, max(n, m), here, bound_s, now), self._holder)
+        self._schedule.ask(
+            self._estimates.ask(self._job, self._kind, self.id, (m, n, here), bound_s, now), self._holder
+        )
 
     def _ask_alone(self, slot: int) -> None:
         node, now = self._round.slots[slot].node, self._schedule.now_ms
-        ask = self._make(self._task(slot), 1, 1, [node], max(self._asker.left_s(), _LEAST_S), now)
+        left_s = max(self._asker.left_s(), _LEAST_S)
+        ask = self._estimates.ask(self._job, self._kind, self._task(slot), (1, 1, [node]), left_s, now)
         self._schedule.ask(ask, self._holder)
-
-    def _make(self, id_: str, m: int, n: int, nodes: list[NodeId], bound_s: float, now_ms: int) -> Ask:
-        job, bound_ms = self._job, _coarse(_ms(bound_s))
-        est_s = self._estimates.round_s(job, self._call.message_type, nodes, m)
-        return Ask(
-            id=id_,
-            job=job.id,
-            tenant=job.tenant,
-            need=need_of(job.spec),
-            m=m,
-            n=n,
-            est_ms=min(_ms(est_s), bound_ms),
-            bound_ms=bound_ms,
-            submit_ms=round(job.created_at * 1000),
-            left_ms=_ms(self._estimates.left_s(job, nodes, now_ms / 1000)),
-            candidates=tuple(sorted(nodes)),
-            klass=job.spec.priority,
-        )
 
     def _send(self, slot: int, lease: Lease) -> None:
         self._offered.add(slot)
@@ -288,13 +281,3 @@ class Asking:
 
     def _task(self, slot: int) -> str:
         return task_id(self._job.id, self._seq, slot)
-
-
-def _coarse(ms: int) -> int:
-    """Return ``ms`` rounded up by at most 1/16: asks of about equal length are equals to the scheduler."""
-    shift = max(ms.bit_length() - 5, 0)
-    return -(-ms >> shift) << shift
-
-
-def _ms(seconds: float) -> int:
-    return max(round(min(seconds, 1e9) * 1000), 1)

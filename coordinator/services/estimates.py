@@ -12,7 +12,10 @@ from common.ids import JobId, NodeId
 from coordinator.domain.jobs import Job
 from coordinator.scheduling.overselect import Completions, Prospect, Selection, select
 from coordinator.scheduling.quantiles import RoundTimes
+from coordinator.scheduling.records import Ask
+from coordinator.services.machines import need_of
 
+Cohort = tuple[int, int, Sequence[NodeId]]  # at least, at most, of these nodes
 FIRST_S = 1.0  # the very first round here: too little is put right when it ends, too much keeps newcomers waiting
 _APPS = 5000  # kinds of rounds that are remembered
 
@@ -74,6 +77,35 @@ class Estimates:
                 return None
             prospects.append(Prospect(median, max(late, median), self._completions.of(node)))
         return select(prospects, m, bound_s)
+
+    def ask(self, job: Job, message_type: str, id_: str, cohort: Cohort, bound_s: float, now_ms: int) -> Ask:
+        """Return a round's ask, for at most ``bound_s`` seconds, with the job's own place in line."""
+        m, n, nodes = cohort
+        bound_ms = _coarse(_ms(bound_s))
+        return Ask(
+            id=id_,
+            job=job.id,
+            tenant=job.tenant,
+            need=need_of(job.spec),
+            m=m,
+            n=max(n, m),
+            est_ms=min(_ms(self.round_s(job, message_type, nodes, m)), bound_ms),
+            bound_ms=bound_ms,
+            submit_ms=round(job.created_at * 1000),
+            left_ms=_ms(self.left_s(job, nodes, now_ms / 1000)),
+            candidates=tuple(sorted(nodes)),
+            klass=job.spec.priority,
+        )
+
+
+def _coarse(ms: int) -> int:
+    """Return ``ms`` rounded up by at most 1/16: asks of about equal length are equals to the scheduler."""
+    shift = max(ms.bit_length() - 5, 0)
+    return -(-ms >> shift) << shift
+
+
+def _ms(seconds: float) -> int:
+    return max(round(min(seconds, 1e9) * 1000), 1)
 
 
 def _kind(job: Job, message_type: str) -> JobId:

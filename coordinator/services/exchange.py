@@ -129,6 +129,7 @@ class LiveExchange:
         """Take a node's word on its task; return the slot if this was news that ends or restarts it."""
         if self.round.slots[slot].state not in OPEN or self.over:
             return None
+        self.asking.enforced(slot, status.enforcement)
         match status.state:
             case _State.ACCEPTED | _State.RUNNING:
                 self.round.apply(slot, SlotEvent.ACCEPT)

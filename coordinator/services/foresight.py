@@ -9,7 +9,7 @@ import asyncio
 from dataclasses import dataclass, replace
 
 from common.clock import Clock
-from common.ids import JobId, NodeId, TenantId
+from common.ids import JobId, TenantId
 from coordinator.domain.jobs import Job, JobState
 from coordinator.domain.quotas import Amount, Grant
 from coordinator.scheduling.explain import why
@@ -67,7 +67,8 @@ class Foresight:
         most = self._schedule.most_at_once(tenant, need, here)
         m = max(cohort.target or min(len(here), most), cohort.minimum, 1)
         state, now_ms = self._schedule.state(), self._schedule.now_ms
-        start, wait = await asyncio.to_thread(_ahead, state, now_ms, self._ask(job, m, here, now_ms))
+        first = self._estimates.ask(job, "train", f"{_NOBODY}/1", (m, len(here), here), job.spec.deadline_s, now_ms)
+        start, wait = await asyncio.to_thread(_ahead, state, now_ms, first)
         seen = self._estimates.known(job, "train")
         round_s = self._estimates.round_s(job, "train", here, m) if seen else None
         length_s = self._estimates.left_s(job, here, self._clock.now()) if seen and plan.spec.rounds else None
@@ -100,15 +101,6 @@ class Foresight:
             reason="",
             created_at=self._clock.now(),
         )
-
-    def _ask(self, job: Job, m: int, nodes: list[NodeId], now_ms: int) -> Ask:
-        bound_ms = round(job.spec.deadline_s * 1000)
-        est_ms = round(self._estimates.round_s(job, "train", nodes, m) * 1000)
-        left_ms = round(self._estimates.left_s(job, nodes, now_ms / 1000) * 1000)
-        return Ask(
-            f"{_NOBODY}/1", _NOBODY, job.tenant, need_of(job.spec), m, max(m, len(nodes)), est_ms, max(bound_ms, 1),
-            now_ms, left_ms, tuple(nodes), klass=job.spec.priority,
-        )  # fmt: skip
 
 
 def _ahead(state: State, now_ms: int, ask: Ask) -> tuple[int | None, Wait | None]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from common.ids import JobId, NodeId, TenantId
 from coordinator.scheduling.records import Ask, Lease
+
+_MEASURES = 16  # words of a node, and letters in each
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Leasebook:
         self._waiting: dict[str, Ask] = {}
         self._leases: dict[str, dict[NodeId, Lease]] = {}
         self._holders: dict[str, Holder] = {}
+        self.enforcement: dict[tuple[str, NodeId], tuple[str, ...]] = {}  # what holds each lease to its slice
 
     def wait(self, ask: Ask, holder: Holder) -> None:
         """An ask waits."""
@@ -59,6 +63,7 @@ class Leasebook:
     def over(self, ask: str, node: NodeId) -> tuple[Lease | None, Holder | None]:
         """A lease is over; return it, if it was held, and its holder."""
         lease = self._leases.get(ask, {}).pop(node, None)
+        self.enforcement.pop((ask, node), None)
         holder = self._holders.get(ask)
         self._forget(ask)
         return lease, holder
@@ -77,9 +82,17 @@ class Leasebook:
 
     def has(self, tenant: TenantId) -> bool:
         """Say whether a tenant waits for or holds anything."""
-        return any(ask.tenant == tenant for ask in self._waiting.values()) or any(
-            lease.tenant == tenant for lease in self.leases()
-        )
+        return tenant in self.tenants()
+
+    def enforced(self, ask: str, node: NodeId, measures: Iterable[str]) -> None:
+        """A node says what holds a lease to its slice; its last word counts."""
+        said = tuple(word for word in islice(measures, _MEASURES) if word.isidentifier() and len(word) <= _MEASURES)
+        if said and self.lease(ask, node) is not None:
+            self.enforcement[ask, node] = said
+
+    def tenants(self) -> set[TenantId]:
+        """Return who waits for or holds anything."""
+        return {ask.tenant for ask in self._waiting.values()} | {lease.tenant for lease in self.leases()}
 
     def _forget(self, ask: str) -> None:
         if not self._leases.get(ask):

@@ -13,7 +13,7 @@ from common.errors import Corrupted, NotFound
 from common.ids import JobId, NodeId
 from coordinator.ports.store import Store, Tx
 from coordinator.scheduling.decide import decide
-from coordinator.scheduling.events import Asked, Entry, Expired, Revoked, Started, Withdrawn
+from coordinator.scheduling.events import Asked, Ended, Entry, Expired, Revoked, Started
 from coordinator.scheduling.explain import idle, why
 from coordinator.scheduling.forecast import forecast
 from coordinator.scheduling.records import Ask, Lease, Policy, State, Wait
@@ -41,6 +41,7 @@ class Queue:
     policy: Policy
     waiting: tuple[Waiting, ...]  # in the order in which they are expected to start
     leases: tuple[Lease, ...]
+    enforcement: Mapping[tuple[str, NodeId], tuple[str, ...]]  # what holds each lease to its slice, by (ask, node)
     idle: Mapping[NodeId, str]  # nodes on which nothing runs, with the reason
 
 
@@ -88,7 +89,8 @@ class QueueView:
     async def look(self) -> Queue:
         """Return the queue as it is now."""
         state, at_ms = self._schedule.state(), self._schedule.now_ms
-        return await asyncio.to_thread(_look, state, at_ms)
+        held = {(one.ask, one.node): self._schedule.enforcement(one.ask, one.node) for one in state.leases}
+        return await asyncio.to_thread(_look, state, at_ms, held)
 
     async def of_job(self, job: JobId) -> tuple[Waiting, ...]:
         """Return what a job waits for."""
@@ -114,13 +116,13 @@ class QueueView:
         return History(ask, asked[0].at_ms, waiting, held, rows, proof)
 
 
-def _look(state: State, at_ms: int) -> Queue:
+def _look(state: State, at_ms: int, held: Mapping[tuple[str, NodeId], tuple[str, ...]]) -> Queue:
     reasons, starts = why(state, at_ms), forecast(state, at_ms, HORIZON_MS)
     waiting = [Waiting(ask, reasons[ask.id], starts.get(ask.id)) for ask in state.asks]
     never = at_ms + 2 * HORIZON_MS
     waiting.sort(key=lambda one: (one.forecast_ms or never, one.ask.submit_ms, one.ask.id))
     leases = sorted(state.leases, key=lambda lease: (lease.start_ms, lease.ask, lease.node))
-    return Queue(at_ms, state.policy, tuple(waiting), tuple(leases), idle(state, at_ms))
+    return Queue(at_ms, state.policy, tuple(waiting), tuple(leases), held, idle(state, at_ms))
 
 
 def _history(tx: Tx, ask: str, node: str, start_ms: int | None) -> tuple[tuple[Entry, ...], Proof | None]:
@@ -164,14 +166,16 @@ def words(row: Entry) -> str:
     """Return a row of an ask's history for people."""
     match row.event:
         case Asked(ask):
-            return f"asked for {ask.m} to {ask.n} nodes for at most {ask.bound_ms / 1000:g} s"
+            said = f"asked for {ask.m} to {ask.n} nodes for at most {ask.bound_ms / 1000:g} s"
         case Started(_, leases):
-            return f"granted {len(leases)} nodes until {max(lease.until_ms for lease in leases)}"
-        case Expired():
-            return "a lease ran out"
-        case Revoked(_, _, reason):
-            return f"a lease was taken back: {reason}"
-        case Withdrawn():
-            return "withdrawn"
+            said = f"granted {len(leases)} nodes"
+        case Expired(_, node):
+            said = f"the lease of {node} ran out"
+        case Revoked(_, node, reason):
+            said = f"the lease of {node} was taken back: {reason}"
+        case Ended(_, node, reason, enforcement):
+            held = f", held by {', '.join(enforcement)}" if enforcement else ""
+            said = f"{node} is free again: {reason.replace('_', ' ')}{held}"
         case _:
-            return f"a lease was given back: {getattr(row.event, 'reason', '')}"
+            said = row.kind
+    return said

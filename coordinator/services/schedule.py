@@ -19,6 +19,7 @@ from coordinator.domain.quotas import Amount, Grant
 from coordinator.scheduling import events as e
 from coordinator.scheduling.planner import Planner
 from coordinator.scheduling.records import Ask, Decision, Expire, Lease, Need, Node, Policy, Revoke, Start, State
+from coordinator.scheduling.replay import welcome
 from coordinator.services.leasebook import Holder, Leasebook
 from coordinator.services.limits import most_at_once
 from coordinator.services.machines import total
@@ -90,12 +91,10 @@ class Schedule:
         """Want leases; the same id again takes the place of what it asked before."""
         if self._closed or self._book.waiting(ask.id) == ask:
             return
-        now = self.now_ms
-        away = now - self._seen.get(ask.tenant, 0) > AWAY_S * 1000 and not self._book.has(ask.tenant)
-        self._planner.add(ask, back=away)
-        self._seen[ask.tenant] = now
+        self._welcome(ask.tenant)
+        self._planner.add(ask, back=False)
         self._book.wait(ask, holder)
-        self._note(e.Asked(ask, away))
+        self._note(e.Asked(ask))
 
     def withdraw(self, ask: str) -> None:
         """An ask that still waits is not wanted any more."""
@@ -105,12 +104,21 @@ class Schedule:
 
     def end(self, ask: str, node: NodeId, reason: str) -> None:
         """Give a lease back; nothing happens if it is not held."""
+        measures = self.enforcement(ask, node)
         lease = None if self._closed else self._book.over(ask, node)[0]
         if lease is not None:
             now = self.now_ms  # one reading: what was used is counted the same when it is made again
             self._planner.end(ask, node, now)
             self._seen[lease.tenant] = now
-            self._note(e.Ended(ask, node, reason), now)
+            self._note(e.Ended(ask, node, reason, measures), now)
+
+    def enforced(self, ask: str, node: NodeId, measures: Iterable[str]) -> None:
+        """A node says what holds a lease to its slice; its last word counts."""
+        self._book.enforced(ask, node, measures)
+
+    def enforcement(self, ask: str, node: NodeId) -> tuple[str, ...]:
+        """Return what holds a lease to its slice, as its node says."""
+        return self._book.enforcement.get((ask, node), ())
 
     def adopt(self, ask: str, holder: Holder) -> Mapping[NodeId, Lease]:
         """Take over the leases that an ask has held since before a restart."""
@@ -218,6 +226,16 @@ class Schedule:
             if timer is not None:
                 timer.cancel()
         await self._journal.close()
+
+    def _welcome(self, tenant: TenantId) -> None:
+        """Let a tenant that was away start level with the others; between two rounds it is not away."""
+        now = self.now_ms
+        seen, self._seen[tenant] = self._seen.get(tenant, 0), now
+        if now - seen > AWAY_S * 1000 and not self._book.has(tenant):
+            recent = {other for other, at_ms in self._seen.items() if now - at_ms <= AWAY_S * 1000} - {tenant}
+            beside = tuple(sorted(recent | self._book.tenants() - {tenant}))
+            welcome(self._planner, tenant, beside)
+            self._note(e.Welcomed(tenant, beside))
 
     def _decide(self) -> None:
         now = self.now_ms

@@ -23,7 +23,7 @@ LEASE = Lease(
 POLICY = Policy("priority", True, 4.0, {"high": math.inf}, 86_400_000, 2)
 USE = {("north", "south"): 0.1 + 0.2, ("north", "west"): 1e300}
 EVENTS = (
-    e.Began(POLICY), e.Came(NODE), e.Given(GRANT), e.Asked(ASK), e.Started("job_1/3", (LEASE,)),
+    e.Began(POLICY), e.Came(NODE), e.Given(GRANT), e.Welcomed("south", ("north",)), e.Asked(ASK), e.Started("job_1/3", (LEASE,)),
     e.Ended("job_1/3", "node_1", "done"), e.Expired("job_1/3", "node_1"), e.Revoked("job_1/3", "node_1", "over"),
     e.Withdrawn("job_1/3"), e.Taken("north", "south"), e.Left("node_1"),
 )  # fmt: skip
@@ -50,10 +50,10 @@ async def test_a_number_is_given_once(store: SqlStore):
 
 
 async def test_an_asks_own_events_are_found_in_order(store: SqlStore):
-    await store.write(lambda tx: tx.schedule.append(entries(22)))
+    await store.write(lambda tx: tx.schedule.append(entries(24)))
     found = await store.read(lambda tx: tx.schedule.of_ask("job_1/3"))
     assert [entry.seq for entry in found] == sorted(entry.seq for entry in found)
-    assert len(found) == 12  # by hand: six of the eleven kinds name an ask
+    assert len(found) == 12  # by hand: six of the twelve kinds name an ask
     assert await store.read(lambda tx: tx.schedule.of_ask("job_1/33")) == []
 
 

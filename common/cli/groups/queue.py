@@ -58,6 +58,7 @@ def _show(now: Session, found: Queue) -> None:
         ("TENANT", field("tenant")),
         ("NODE", field("node_name")),
         ("DEVICES", field("devices")),
+        ("HELD BY", field("enforcement")),
         ("SINCE", ago("started_at", now.now)),
         ("UNTIL", ago("until", now.now)),
     ]

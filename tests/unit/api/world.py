@@ -236,7 +236,7 @@ def granted(name: JobId) -> list[Entry]:
     nodes = [Machine(id_, site, 8000, 64_000, 1) for id_, site in ((NORTH_NODE, NORTH), (SOUTH_NODE, SOUTH))]
     ask = Ask(f"{name}/1", name, NORTH, Need(), 2, 2, 1000, 60_000, 0, 5000, (NORTH_NODE, SOUTH_NODE))
     planner = Planner(named("fair"))
-    happened = [Began(named("fair")), *(Came(node) for node in nodes), Asked(ask, back=True)]
+    happened = [Began(named("fair")), *(Came(node) for node in nodes), Asked(ask)]
     for node in nodes:
         planner.put_node(node)
     planner.add(ask)
