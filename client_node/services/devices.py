@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
@@ -14,6 +15,7 @@ from common.wire import hansa_node_pb2 as pb
 
 _log = structlog.get_logger()
 SCAN_S = 30.0  # between looks at what is there
+_FIGURES = 10  # looks between reports of figures: each is written down at the coordinator
 _NEWS = 20  # of a hundred: figures are told anew when they moved by as much
 
 
@@ -28,7 +30,7 @@ class Devices:
         self._told: dict[str, Use] = {}
 
     def scan(self) -> bool:
-        """Look anew, which may take some milliseconds; say whether there is news to tell."""
+        """Look anew, which may take some milliseconds; say whether there are other devices than before."""
         found = self.driver.devices()
         lost = {device.uuid for device in self._found} - {device.uuid for device in found}
         if lost:
@@ -36,14 +38,18 @@ class Devices:
         news = found != self._found
         self._found = found
         self._use = {device.uuid: use for device in found if (use := self.driver.use(device.uuid)) is not None}
+        return news
+
+    def moved(self) -> bool:
+        """Say whether what goes on at the devices is far from what was last reported."""
         lent = self.lent()
-        return news or any(_moved(self._told.get(u), self._use.get(u), d.memory_mib) for u, d in lent.items())
+        return any(_moved(self._told.get(u), self._use.get(u), d.memory_mib) for u, d in lent.items())
 
     async def watch(self, on_news: Callable[[], None], pause: Callable[[float], Awaitable[None]]) -> None:
-        """Look every now and then, for as long as this runs."""
-        while True:
+        """Look every now and then, for as long as this runs; figures are news less often than devices."""
+        for look in itertools.count(1):
             await pause(SCAN_S)
-            if await asyncio.to_thread(self.scan):
+            if await asyncio.to_thread(self.scan) or (look % _FIGURES == 0 and self.moved()):
                 on_news()
 
     def all(self) -> tuple[Device, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +39,7 @@ class Node:
     """The services under test over a real log, a library that is none, and a clock in hand."""
 
     def __init__(self, path: Path, *gpus: Gpu) -> None:
+        self.now = 0
         self.gpus = {gpu.uuid: gpu for gpu in gpus}
         self.state = SqliteState(path)
         self.clock = ManualClock()
@@ -156,19 +158,46 @@ def test_what_the_operator_withholds_is_not_lent_and_changes_are_news(node: Node
     node.settings = replace(node.settings, withheld_devices=("GPU-b",))
     assert list(node.devices.lent()) == ["GPU-a"]
     assert [device.uuid for device in node.devices.report()] == ["GPU-a"]
-    assert not node.devices.scan()
+
+    def look() -> tuple[bool, bool]:
+        return node.devices.scan(), node.devices.moved()
+
+    assert look() == (False, False)
     node.gpus["GPU-b"].used = 70_000  # not lent: nobody's news
-    assert not node.devices.scan()
+    assert look() == (False, False)
     node.gpus["GPU-a"].used = 15_000
-    assert not node.devices.scan()
+    assert look() == (False, False)
     node.gpus["GPU-a"].used = 16_000
-    assert node.devices.scan()
+    assert look() == (False, True)
     assert [(d.used_mib, d.busy_percent) for d in node.devices.report()] == [(16_000, 0)]
     node.gpus["GPU-a"].faults["*"] = LOST
     assert node.devices.scan()
     assert not node.devices.report()
     node.settings = replace(node.settings, withheld_devices=("all",))
     assert not node.devices.lent()
+
+
+async def test_devices_are_told_at_the_next_look_and_figures_now_and_then(node: Node) -> None:
+    told: list[int] = []
+    looks = itertools.count(1)
+    over = asyncio.Event()
+
+    async def pause(_seconds: float) -> None:
+        now = next(looks)
+        if now == 2:
+            node.gpus["GPU-a"].used = 40_000
+        if now == 14:
+            node.gpus["GPU-b"].faults["*"] = LOST
+        if now == 20:
+            over.set()
+            await asyncio.Event().wait()
+        node.now = now
+
+    node.devices.report()
+    watching = asyncio.create_task(node.devices.watch(lambda: (told.append(node.now), node.devices.report()), pause))
+    await asyncio.wait_for(over.wait(), 30)
+    watching.cancel()
+    assert told == [10, 14]
 
 
 class App:
