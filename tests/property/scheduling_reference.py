@@ -10,11 +10,10 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from common.ids import NodeId, TenantId
 from coordinator.scheduling import usage
-from tests.property.scheduling_machine import Free, after, both, place
 from coordinator.scheduling.policies import slack
 from coordinator.scheduling.quota import Held, guarantee_room, limit_room, parts
 from coordinator.scheduling.records import (
@@ -24,12 +23,12 @@ from coordinator.scheduling.records import (
     Lease,
     Need,
     Node,
-    Revoke,
     Slice,
     Start,
     State,
     Wait,
 )
+from tests.property.scheduling_machine import Free, after, both, place
 
 Shape = tuple[Need, tuple[NodeId, ...] | None, frozenset[str], int, int]
 Key = tuple[int, float, float, int, str]
@@ -168,9 +167,11 @@ class Pass:
 
     def is_stopped(self, ask: Ask) -> bool:
         count = Counter(node.site for node in able(self.w, ask))
+
         def total(held) -> int:
             rooms = {s: limit_room(self.w.grant(s, ask.tenant), held(s), ask.need) for s in count}
             return sum(min(rooms[s], count[s]) for s in count)
+
         return total(lambda s: self.w.held[s, ask.tenant]) < ask.m <= total(lambda s: Counter())
 
     def guaranteed(self, ask: Ask, site: TenantId) -> int:
@@ -263,11 +264,13 @@ class Pass:
 
     def reserve(self, ask: Ask, rooms: dict[TenantId, int]) -> Wait | None:
         taken_by_others = {node for r in self.reserved for node in r.beyond}
-        options = []
-        for node in able(self.w, ask):
-            if node.id not in taken_by_others:
-                options.append((self.available(node, ask.need), self.order(node), node))
+        options = [
+            (self.available(node, ask.need), self.order(node), node)
+            for node in able(self.w, ask)
+            if node.id not in taken_by_others
+        ]
         options.sort(key=lambda o: o[:2])
+
         def first_m(options):
             sites, chosen = Counter(), []
             for at_ms, _, node in options:
@@ -286,7 +289,7 @@ class Pass:
         for _, node in chosen:
             free = self.free_at(node, at_ms)
             slices = place(node, free, ask.need)
-            assert slices is not None  # noqa: S101
+            assert slices is not None
             free.take(ask.need, slices)
             beyond[node.id] = free
         self.reserved.append(Reservation(ask, at_ms, beyond, sites))
