@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-TAIL = 1024  # bytes kept for error messages
-_WORDS = 500  # characters of them
+TAIL = 4096  # bytes kept for error messages
+_WORDS = 500  # characters of them that are told
+_BEHIND = re.compile(r'\n  File "[^"\n]*/common/child/|\nExtension modules: ')  # what Python's fault handler adds
 _CHUNK = 64 * 1024
 _CHUNKS_A_TURN = 16  # so that a child that prints without end leaves the loop to others
 
@@ -36,10 +38,10 @@ class Printed:
         self._loop.add_reader(fd, self._read)
 
     def last_words(self) -> str:
-        """Return the end of what was printed, without Python's list of loaded modules behind a crash."""
+        """Return the end of what was printed; of a crash's frames, those above our own."""
         if self._open:
             self._read()
-        return self._tail.decode(errors="replace").partition("\nExtension modules: ")[0].strip()[-_WORDS:]
+        return _BEHIND.split(self._tail.decode(errors="replace"), maxsplit=1)[0].strip()[-_WORDS:]
 
     def _read(self) -> None:
         for _ in range(_CHUNKS_A_TURN):
