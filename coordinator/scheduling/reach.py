@@ -203,6 +203,9 @@ class Reaches:
             self.price = grown(self.price, (size,))
             for reach in (reach for fit in self._fits.values() for reach in fit.anywhere):
                 reach.mask = grown(reach.mask, (size,))
+        for fit in self._fits.values():
+            if len(fit.room) < size:  # its reaches may be asleep: nobody looked since
+                fit.room = grown(fit.room, (size,))
 
     def _follow(self, fit: Fit) -> None:
         touched = self._pool.touched

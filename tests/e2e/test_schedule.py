@@ -102,16 +102,6 @@ def test_backlogged_tenants_get_their_shares_by_the_nodes_logs_also_across_a_kil
         assert shares[tenant] == pytest.approx(weight / sum(WEIGHTS.values()), abs=0.1), shares
 
 
-def test_a_granted_lease_of_the_nodes_log_is_proven_from_the_journal(whole):
-    name, rows = next(iter(leases(whole, "").items()))
-    lease = next(row["lease"] for row in reversed(rows))
-    told = whole.client.schedule.history(lease)
-    assert told["proof"]["holds"]
-    assert lease in {row["id"] for row in told["proof"]["granted"]}
-    assert name in {row["node_name"] for row in told["proof"]["granted"]}
-    assert "asked" in [row["event"] for row in told["rows"]]
-
-
 def test_a_round_that_waits_for_its_nodes_says_so_and_starts_when_they_are_free(whole):
     first = submit(whole, "b", pause=3.0, num_server_rounds=1)
     whole.until(lambda: whole.client.schedule.queue()["leases"], "lease")
@@ -123,3 +113,13 @@ def test_a_round_that_waits_for_its_nodes_says_so_and_starts_when_they_are_free(
     whole.until(lambda: "hansa queue why" in whole.client.jobs.get(second)["note"], "note of the job")
     assert [whole.finish(job)["state"] for job in (first, second)] == ["succeeded", "succeeded"]
     assert whole.client.schedule.queue()["waiting"] == []
+
+
+def test_a_granted_lease_of_the_nodes_log_is_proven_from_the_journal(whole):
+    name, rows = next(iter(leases(whole, "").items()))
+    lease = next(row["lease"] for row in reversed(rows))
+    told = whole.client.schedule.history(lease)
+    assert told["proof"]["holds"]
+    assert lease in {row["id"] for row in told["proof"]["granted"]}
+    assert name in {row["node_name"] for row in told["proof"]["granted"]}
+    assert "asked" in [row["event"] for row in told["rows"]]

@@ -10,6 +10,7 @@ from common.errors import Corrupted, Unreachable
 from coordinator.adapters.sql import make_store
 from coordinator.domain.quotas import Amount, Grant
 from coordinator.scheduling import events as e
+from coordinator.scheduling.planner import Planner
 from coordinator.scheduling.policies import named
 from coordinator.scheduling.records import Ask, Lease, Need, Node
 from coordinator.scheduling.replay import Fold, ask_of, lease_id
@@ -292,6 +293,15 @@ async def test_between_two_rounds_a_tenant_keeps_what_it_is_owed(store):
         await asyncio.sleep(0)
     assert abs(served[:30].count("job_s") - 20) <= 1
     await desk.schedule.close()
+
+
+def test_an_ask_like_one_of_before_finds_the_nodes_that_came_meanwhile():
+    planner = Planner(named("fcfs"))
+    planner.add(ask("job_1/1"))
+    planner.withdraw("job_1/1")
+    planner.put_node(node("a"))
+    planner.add(ask("job_2/1"))
+    assert [decision.ask.id for decision in planner.decide(0)] == ["job_2/1"]
 
 
 def test_a_leases_id_names_its_ask_node_and_start():
