@@ -7,7 +7,7 @@ no row: whoever asks has the same pass made again.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from common.ids import NodeId, TenantId
 from coordinator.domain.quotas import Grant
@@ -148,3 +148,4 @@ class Snapshot:
     seq: int
     at_ms: int
     state: State
+    learned: dict[str, object] = field(default_factory=dict)  # what rounds take, as the estimates keep it

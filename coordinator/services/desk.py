@@ -59,6 +59,7 @@ class JobDesk:
             if len(page) < _PAGE:
                 break
         grants = await self._around.store.read(lambda tx: list(tx.quotas.grants()))
+        self._around.estimates.restore(await self._around.schedule.journal.learn(self._around.estimates.record))
         await self._around.schedule.start([job.id for job in jobs], grants)
         # Who had begun keeps its running place; of the others, who came first asks first.
         for job in sorted(jobs, key=lambda j: (j.state is JobState.QUEUED, j.created_at, j.id)):

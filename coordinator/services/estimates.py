@@ -6,7 +6,8 @@ never promise anything, and none is longer than the job declared.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from common.ids import JobId, NodeId
 from coordinator.domain.jobs import Job
@@ -27,6 +28,18 @@ class Estimates:
         self.times = RoundTimes()
         self._completions = Completions()
         self._known: dict[JobId, None] = {}  # in the order in which they were last seen
+
+    def record(self) -> dict[str, object]:
+        """Return all that was learned, for the store."""
+        done = {node: list(pair) for node, pair in self._completions.done.items()}
+        return {"times": self.times.record(), "completions": done, "known": list(self._known)}
+
+    def restore(self, record: Mapping[str, Any]) -> None:
+        """Take over what another coordinator has learned."""
+        if record:
+            self.times = RoundTimes.restore(record["times"])
+            self._completions = Completions({node: (pair[0], pair[1]) for node, pair in record["completions"].items()})
+            self._known = dict.fromkeys(record["known"])
 
     def observe(self, job: Job, message_type: str, node: NodeId, seconds: float) -> None:
         """Learn that a task of the job took so long at a node."""

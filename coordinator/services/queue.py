@@ -104,7 +104,7 @@ class QueueView:
         Raises:
             NotFound: no such ask, or it was too long ago.
         """
-        await self._schedule.flush()
+        await self._schedule.journal.flush()
         ask_id, node, start_ms = ask_of(name)
         rows, proof = await self._store.read(lambda tx: _history(tx, ask_id, node, start_ms))
         asked = [row for row in rows if isinstance(row.event, Asked)]

@@ -40,7 +40,7 @@ class Schedule:
     """
 
     def __init__(self, clock: Clock, policy: Policy, journal: ScheduleJournal, away_s: float = AWAY_S) -> None:
-        self._clock, self.policy, self._journal, self._away_s = clock, policy, journal, away_s
+        self._clock, self.policy, self.journal, self._away_s = clock, policy, journal, away_s
         self._wall, self._begun = round(clock.now() * 1000), clock.monotonic()
         self._planner, self._book = Planner(policy), Leasebook()
         self._grants: dict[tuple[TenantId, TenantId], Grant] = {}
@@ -59,10 +59,10 @@ class Schedule:
             jobs: The unfinished ones; leases of others end now.
             grants: As the sites' owners have set them.
         """
-        state, self._turn, at_ms = await self._journal.load(self.policy, self.now_ms)
+        state, self._turn, at_ms = await self.journal.load(self.policy, self.now_ms)
         self._wall += max(0, at_ms - self.now_ms)
         self._planner = Planner.of(state)
-        self._journal.begin(self.state)
+        self.journal.begin(self.state)
         self._seen = {tenant: self.now_ms for _, tenant in state.use}  # a restart of ours is no absence of theirs
         for grant in grants:
             self.granted(grant.site, grant.tenant, grant)
@@ -167,10 +167,6 @@ class Schedule:
         """Return what a tenant holds at a site now."""
         return total(lease.need for lease in self.leases() if (lease.site, lease.tenant) == (site, tenant))
 
-    async def flush(self) -> None:
-        """Write down what is not yet written."""
-        await self._journal.flush()
-
     # ---- nodes and grants
 
     def come(self, node: Node) -> None:
@@ -225,7 +221,7 @@ class Schedule:
         for timer in (self._timer, self._soon, *self._away.values()):
             if timer is not None:
                 timer.cancel()
-        await self._journal.close()
+        await self.journal.close()
 
     def _welcome(self, tenant: TenantId) -> None:
         """Let a tenant that was away start level with the others; between two rounds it is not away."""
@@ -252,14 +248,14 @@ class Schedule:
         """Book one decision; return what tells its holder."""
         match decision:
             case Start(ask, leases):
-                self._journal.note(e.Started(ask.id, leases), now, self._turn)
+                self.journal.note(e.Started(ask.id, leases), now, self._turn)
                 holder = self._book.granted(ask.id, leases)
                 return (lambda: holder.on_start(leases)) if holder is not None else lambda: None
             case Expire(lease):
-                self._journal.note(e.Expired(lease.ask, lease.node), now, self._turn)
+                self.journal.note(e.Expired(lease.ask, lease.node), now, self._turn)
                 return self._lost(lease, "lease_expired")
             case Revoke(lease, reason):
-                self._journal.note(e.Revoked(lease.ask, lease.node, reason), now, self._turn)
+                self.journal.note(e.Revoked(lease.ask, lease.node, reason), now, self._turn)
                 return self._lost(lease, "lease_revoked")
             case _:
                 raise TypeError(f"a wait is no act: {decision!r}")
@@ -282,7 +278,7 @@ class Schedule:
 
     def _note(self, event: e.Event, at_ms: int | None = None) -> None:
         """Write down what happened, and look at everything again."""
-        self._journal.note(event, self.now_ms if at_ms is None else at_ms, 0)
+        self.journal.note(event, self.now_ms if at_ms is None else at_ms, 0)
         self._look_again()
 
     def _look_again(self) -> None:

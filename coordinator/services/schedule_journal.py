@@ -45,6 +45,7 @@ class ScheduleJournal:
         self._waiting: list[Entry] = []
         self._snapshot_at = 0
         self._state: Callable[[], State] | None = None
+        self._learned: Callable[[], dict[str, object]] = dict
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Task[None] | None = None
         self._lost = False
@@ -65,6 +66,12 @@ class ScheduleJournal:
     def begin(self, state: Callable[[], State]) -> None:
         """Write from now on; ``state`` returns what the rows so far lead to."""
         self._state = state
+
+    async def learn(self, record: Callable[[], dict[str, object]]) -> dict[str, object]:
+        """Keep what was learned with every snapshot from now on; return what the newest one has."""
+        self._learned = record
+        newest = await self._store.read(lambda tx: tx.schedule.snapshot())
+        return newest.learned if newest is not None else {}
 
     def note(self, event: Event, at_ms: int, turn: int) -> None:
         """Add a row; it is written a moment later."""
@@ -134,7 +141,7 @@ class ScheduleJournal:
     def _due(self) -> Snapshot | None:
         if self._state is None or self._seq - self._snapshot_at < self._snapshot_every:
             return None
-        return Snapshot(self._seq, self._at_ms, self._state())
+        return Snapshot(self._seq, self._at_ms, self._state(), self._learned())
 
     def _keep_for_later(self, rows: list[Entry]) -> None:
         self._waiting = rows + self._waiting

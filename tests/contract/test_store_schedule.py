@@ -58,7 +58,9 @@ async def test_an_asks_own_events_are_found_in_order(store: SqlStore):
 
 
 async def test_a_snapshot_keeps_every_number_exactly(store: SqlStore):
-    snapshot = e.Snapshot(5, 99, State(POLICY, (NODE,), (ASK,), (LEASE,), (GRANT,), USE))
+    snapshot = e.Snapshot(
+        5, 99, State(POLICY, (NODE,), (ASK,), (LEASE,), (GRANT,), USE), {"times": {"level": [0.1, 2]}}
+    )
     await store.write(lambda tx: tx.schedule.put_snapshot(snapshot))
     await store.write(lambda tx: tx.schedule.put_snapshot(e.Snapshot(9, 100, State(POLICY, ()))))
     assert await store.read(lambda tx: tx.schedule.snapshot(8)) == snapshot

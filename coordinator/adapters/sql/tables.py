@@ -277,4 +277,6 @@ SCHEDULE_EVENTS = sa.Table(
     sa.Index("schedule_events_ask", "ask", "seq"),
 )
 
-SCHEDULE_SNAPSHOTS = sa.Table("schedule_snapshots", METADATA, _int("seq", primary=True), _int("at_ms"), _json("state"))
+SCHEDULE_SNAPSHOTS = sa.Table(
+    "schedule_snapshots", METADATA, _int("seq", primary=True), _int("at_ms"), _json("state"), _json("learned")
+)

@@ -57,10 +57,18 @@ async def store(tmp_path):
 @pytest.fixture
 async def desk(store, tmp_path):
     nothing = SimpleNamespace(close=lambda: None, settle=lambda: None, send=lambda *_: None)
-    schedule = SimpleNamespace(start=AsyncMock(), close=AsyncMock(), grant=None, release=lambda *_, **__: None)
+    schedule = SimpleNamespace(
+        start=AsyncMock(),
+        journal=SimpleNamespace(learn=AsyncMock()),
+        close=AsyncMock(),
+        grant=None,
+        release=lambda *_, **__: None,
+    )
     places = SimpleNamespace(take=AsyncMock(), give=lambda _: None)
     blobs = SimpleNamespace(delete_all=AsyncMock())
+    estimates = SimpleNamespace(record=dict, restore=lambda _: None)
     around = SimpleNamespace(
+        estimates=estimates,
         places=places, blobs=blobs, schedule=schedule,
         store=store, feed=JobFeed(store, ManualClock(), every_s=60), clock=ManualClock(),
         collector=nothing, link=nothing, settings=SimpleNamespace(jobs_dir=tmp_path, again_s=0.01),

@@ -29,6 +29,7 @@ def upgrade() -> None:
         _int("seq"),
         _int("at_ms"),
         sa.Column("state", sa.JSON, nullable=False),
+        sa.Column("learned", sa.JSON, nullable=False),
         sa.PrimaryKeyConstraint("seq"),
     )
 
