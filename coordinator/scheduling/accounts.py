@@ -51,7 +51,7 @@ class Accounts:
 
     def rebase(self, now_ms: int, *, idle: bool) -> bool:
         """Move the origin of the use on if that is due; tell whether it moved."""
-        if not usage.is_due(self.policy, self.origin_ms, now_ms, idle=idle):
+        if not self.use or not usage.is_due(self.policy, self.origin_ms, now_ms, idle=idle):
             return False
         self.use, self.origin_ms = usage.rebased(self.use, self.policy, self.origin_ms, now_ms, idle=idle)
         return True
@@ -67,6 +67,7 @@ class Accounts:
 
     def start(self, leases: list[Lease]) -> None:
         """Count the leases of one ask that start, and book their expected cost."""
+        self.origin_ms = usage.first_origin(self.use, self.policy, self.origin_ms, leases[0].start_ms)
         tenant, cost = leases[0].tenant, usage.cost(self.policy, self.origin_ms, leases[0])
         mine, used = self.leases.setdefault(tenant, {}), self._used_at.setdefault(tenant, set())
         sites: dict[TenantId, int] = {}
@@ -82,6 +83,7 @@ class Accounts:
     def settle(self, lease: Lease, end_ms: int) -> None:
         """Replace the expected cost of a lease by the true one."""
         self._used_at.setdefault(lease.tenant, set()).add(lease.site)
+        self.origin_ms = usage.first_origin(self.use, self.policy, self.origin_ms, lease.start_ms)
         usage.settle(self.use, self.policy, self.origin_ms, lease, end_ms)
 
     def welcome(self, site: TenantId, tenant: TenantId, active: Sequence[tuple[TenantId, int]]) -> None:

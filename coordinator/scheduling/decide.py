@@ -26,7 +26,9 @@ def apply(state: State, decisions: tuple[Decision, ...], now_ms: int) -> State:
     leases = {(lease.ask, lease.node): lease for lease in state.leases}
 
     def end(lease: Lease, end_ms: int) -> None:
+        nonlocal origin_ms
         del leases[lease.ask, lease.node]
+        origin_ms = usage.first_origin(use, state.policy, origin_ms, lease.start_ms)
         usage.settle(use, state.policy, origin_ms, lease, end_ms)
 
     for decision in decisions:
@@ -39,6 +41,7 @@ def apply(state: State, decisions: tuple[Decision, ...], now_ms: int) -> State:
                 del asks[ask.id]
                 for lease in granted:
                     leases[lease.ask, lease.node] = lease
+                    origin_ms = usage.first_origin(use, state.policy, origin_ms, lease.start_ms)
                     usage.charge(use, state.policy, origin_ms, lease)
             case _:
                 pass
@@ -50,7 +53,9 @@ def apply(state: State, decisions: tuple[Decision, ...], now_ms: int) -> State:
 def end_lease(state: State, ask_id: str, node: NodeId, now_ms: int) -> State:
     """Return the state after a lease ended before its time; nothing changes if there is none such."""
     ended = [lease for lease in state.leases if (lease.ask, lease.node) == (ask_id, node)]
-    use = dict(state.use)
+    use, origin_ms = dict(state.use), state.origin_ms
     for lease in ended:
-        usage.settle(use, state.policy, state.origin_ms, lease, now_ms)
-    return replace(state, leases=tuple(lease for lease in state.leases if lease not in ended), use=use)
+        origin_ms = usage.first_origin(use, state.policy, origin_ms, lease.start_ms)
+        usage.settle(use, state.policy, origin_ms, lease, now_ms)
+    left = tuple(lease for lease in state.leases if lease not in ended)
+    return replace(state, leases=left, use=use, origin_ms=origin_ms)

@@ -60,6 +60,11 @@ def settle(use: Use, policy: Policy, origin_ms: int, lease: Lease, end_ms: int) 
     _add(use, lease, price(lease.need) * (true_ms - lease.est_ms) * inflation(policy, origin_ms, lease.start_ms))
 
 
+def first_origin(use: Use, policy: Policy, origin_ms: int, at_ms: int) -> int:
+    """Return the origin to book at: where nothing was used yet, a whole number of half-lives just before ``at_ms``."""
+    return origin_ms if use or policy.half_life_ms is None else at_ms // policy.half_life_ms * policy.half_life_ms
+
+
 def is_due(policy: Policy, origin_ms: int, now_ms: int, *, idle: bool) -> bool:
     """Tell whether the origin should move on: after something was booked; when ``idle``, only if it cannot wait."""
     half_life = policy.half_life_ms
@@ -71,7 +76,7 @@ def rebased(
 ) -> tuple[Use, int]:
     """Return ``use`` and its origin, moved on by whole half-lives if that is due."""
     half_life = policy.half_life_ms
-    if half_life is None or not is_due(policy, origin_ms, now_ms, idle=idle):
+    if half_life is None or not use or not is_due(policy, origin_ms, now_ms, idle=idle):
         return dict(use), origin_ms
     halves = (now_ms - origin_ms) // half_life
     shrink = 2.0 ** -min(halves, 2000)

@@ -96,6 +96,7 @@ class World:
         self.asks.pop(lease.ask, None)
         self.free[lease.node].take(lease.need, lease.slices)
         self._hold(lease, 1)
+        self.origin_ms = usage.first_origin(self.use, self.state.policy, self.origin_ms, lease.start_ms)
         usage.charge(self.use, self.state.policy, self.origin_ms, lease)
 
     def drop(self, lease: Lease, end_ms: int) -> None:
@@ -103,6 +104,7 @@ class World:
         if lease.node in self.free:
             self.free[lease.node].take(lease.need, lease.slices, -1)
         self._hold(lease, -1)
+        self.origin_ms = usage.first_origin(self.use, self.state.policy, self.origin_ms, lease.start_ms)
         usage.settle(self.use, self.state.policy, self.origin_ms, lease, end_ms)
 
 
