@@ -105,8 +105,15 @@ def test_the_wheel_holds_every_file_of_the_packages_and_no_test(wheel: Path):
     with zipfile.ZipFile(wheel) as archive:
         held = set(archive.namelist())
     ours = {name(path) for path in files() if name(path).split("/")[0] in PACKAGES}
-    assert ours <= held
-    assert not [n for n in held - ours if not n.split("/")[0].endswith(".dist-info")]
+    example = {f"common/cli/{name(path)}" for path in files() if name(path).startswith("examples/heart/")}
+    assert ours | example <= held
+    assert not [n for n in held - ours - example if not n.split("/")[0].endswith(".dist-info")]
+
+
+def test_the_demo_finds_its_app_in_the_wheel(node_bin: Path, tmp_path: Path):
+    code = "from common.cli.local.layout import default_app; print(default_app())"
+    said = run(node_bin / "python", "-P", "-c", code, home=tmp_path)
+    assert said.stdout.strip().endswith("common/cli/examples/heart"), said.stderr
 
 
 def test_hansa_starts_where_only_the_nodes_requirements_are(node_bin: Path, tmp_path: Path):

@@ -75,15 +75,16 @@ class Layout:
 
 
 def default_app() -> Path:
-    """Return the heart example of this checkout, or of the working directory.
+    """Return the heart example of the working directory, of this checkout, or of the wheel.
 
     Raises:
-        BadInput: neither has it; the wheel does not carry the examples.
+        BadInput: none has it.
     """
-    for root in (Path.cwd(), Path(__file__).resolve().parents[3]):
+    here = Path(__file__).resolve()
+    for root in (Path.cwd(), here.parents[3], here.parents[1]):
         if (root / "examples" / "heart" / "pyproject.toml").is_file():
             return root / "examples" / "heart"
-    raise BadInput("examples/heart is not here", next_step="run it in a clone of the repository, or give --app DIR")
+    raise BadInput("examples/heart is not here", next_step="install hansa anew, or give --app DIR")
 
 
 def plan_layout(root: Path, app: Path, count: int) -> Layout:
