@@ -17,13 +17,13 @@ ROOT = str(Path(__file__).resolve().parents[2])
 if ROOT not in sys.path:  # `-P` leaves out the script's folder, and an editable install lies outside site-packages
     sys.path.insert(0, ROOT)
 
-import uvicorn  # noqa: E402
+import uvicorn
 
-from client_node.inference.app import Application, ServerLimits  # noqa: E402
-from client_node.inference.control import Control  # noqa: E402
-from client_node.inference.engine import Engine  # noqa: E402
-from client_node.serving.catalogue import Catalogue  # noqa: E402
-from common.child import frames  # noqa: E402
+from client_node.inference.app import Application, ServerLimits
+from client_node.inference.control import Control
+from client_node.inference.engine import Engine
+from client_node.serving.catalogue import Catalogue
+from common.child import frames
 
 
 def main(argv: list[str]) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import importlib
 import os
 import signal
 import socket
@@ -45,10 +46,8 @@ def _die_with_parent() -> None:
 
 
 def _our_modules() -> Any:
-    import flwr.clientapp  # noqa: F401
-    import flwr.serverapp  # noqa: F401
-    import numpy as np  # noqa: F401
-
+    for name in ("flwr.clientapp", "flwr.serverapp", "numpy"):
+        importlib.import_module(name)
     ours = str(Path(__file__).resolve().parents[2])
     kept = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "common"}
     for name in kept:

@@ -38,7 +38,7 @@ def simulate(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The app's directory.")],
     nodes: Annotated[int, typer.Option("--nodes", "-n", min=1, help="How many virtual nodes.")] = 2,
     engine: Annotated[Engine, typer.Option(help="inline: one process. ray: Flower's own simulation.")] = Engine.INLINE,
-    run_config: Annotated[list[str], typer.Option("--run-config", "-c", metavar="K=V", help="Repeat for more.")] = [],  # noqa: B006
+    run_config: Annotated[list[str], typer.Option("--run-config", "-c", metavar="K=V", help="Repeat for more.")] = [],
     seed: Annotated[int, typer.Option(min=0, help="Seed of the ServerApp and of every task.")] = 0,
     result: Annotated[Path | None, typer.Option(help="Write the trained arrays here, as safetensors.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Hide what the app itself prints.")] = False,

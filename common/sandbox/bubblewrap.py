@@ -86,9 +86,9 @@ def command(
 def _filesystem(tmp_bytes: int) -> list[str]:
     line = ["--ro-bind", "/usr", "/usr"]
     for folder in _SYSTEM:
-        if os.path.islink(folder):  # noqa: PTH114 the link's text is wanted as it is
-            line += ["--symlink", os.readlink(folder), folder]  # noqa: PTH115
-        elif os.path.isdir(folder):  # noqa: PTH112
+        if os.path.islink(folder):
+            line += ["--symlink", os.readlink(folder), folder]
+        elif os.path.isdir(folder):
             line += ["--ro-bind", folder, folder]
     for path in _ETC:
         line += ["--ro-bind-try", path, path]

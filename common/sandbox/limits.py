@@ -57,7 +57,7 @@ def process_tree(pid: int) -> list[int]:
 
 def _tasks(pid: int) -> list[Path]:
     try:
-        return [Path(f"/proc/{pid}/task/{tid}/children") for tid in os.listdir(f"/proc/{pid}/task")]  # noqa: PTH208
+        return [Path(f"/proc/{pid}/task/{tid}/children") for tid in os.listdir(f"/proc/{pid}/task")]
     except OSError:
         return []
 
@@ -96,13 +96,13 @@ def _mapped(pid: int, memfds: dict[int, int]) -> int:
 def _memfds(pid: int) -> dict[int, int]:
     sizes: dict[int, int] = {}
     try:
-        entries = os.listdir(f"/proc/{pid}/fd")  # noqa: PTH208
+        entries = os.listdir(f"/proc/{pid}/fd")
     except OSError:  # it ended, or is not ours to look into
         return sizes
     for entry in entries:
         path = f"/proc/{pid}/fd/{entry}"
         with contextlib.suppress(OSError):  # closed meanwhile: that must not hide the others
-            if os.readlink(path).startswith("/memfd:"):  # noqa: PTH115
-                stat = os.stat(path)  # noqa: PTH116
+            if os.readlink(path).startswith("/memfd:"):
+                stat = os.stat(path)
                 sizes[stat.st_ino] = stat.st_blocks * 512
     return sizes

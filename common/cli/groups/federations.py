@@ -20,7 +20,7 @@ Speaking = Annotated[str, typer.Option("--tenant", "-t", help="For which tenant;
 @app.command()
 def create(
     name: Name,
-    tenants: Tenants = [],  # noqa: B006 - typer copies it
+    tenants: Tenants = [],
     title: Annotated[str, typer.Option(help="Full name, for people.")] = "",
     individual_replies: Annotated[
         bool, typer.Option("--individual-replies", help="Let apps see each node's update in the clear.")

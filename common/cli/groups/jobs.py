@@ -47,7 +47,7 @@ _FIELDS: list[Column] = [
 def submit(
     directory: Directory,
     federation: FederationName = "",
-    run_config: RunConfig = [],  # noqa: B006
+    run_config: RunConfig = [],
     tenant: TenantName = "",
     seed: Annotated[int | None, typer.Option(help="Seed of the ServerApp and of every task.")] = None,
     watching: Annotated[bool, typer.Option("--watch", "-w", help="Show progress until it ends.")] = False,
@@ -69,7 +69,7 @@ def submit(
 def plan(
     directory: Directory,
     federation: FederationName = "",
-    run_config: RunConfig = [],  # noqa: B006
+    run_config: RunConfig = [],
     tenant: TenantName = "",
 ) -> None:
     """Show where the app could run, when, for how long, and every reason against; exit 7 if it never can."""

@@ -24,7 +24,7 @@ def login(
     key: Annotated[
         list[str],
         typer.Option("--key", help="Pin this manifest signer, ID=HEX, instead of the coordinator's own; repeatable."),
-    ] = [],  # noqa: B006
+    ] = [],
 ) -> None:
     """Check a token with the coordinator and remember both, with --url, --token or --token-file, and --ca."""
     now = session()

@@ -111,7 +111,7 @@ def pull(
 @app.command()
 def verify(
     folder: Annotated[Path, typer.Argument(help="What `hansa model pull` made.")],
-    key: Annotated[list[str], typer.Option("--key", help="Pinned signer, ID=HEX; repeat for more.")] = [],  # noqa: B006
+    key: Annotated[list[str], typer.Option("--key", help="Pinned signer, ID=HEX; repeat for more.")] = [],
     node: Annotated[Path | None, typer.Option(help="Take the signers that this node's folder pinned at join.")] = None,
 ) -> None:
     """Check a pulled version offline: the signature against a pinned key, and every blob's digest."""
@@ -170,7 +170,7 @@ def alias(model: Ref, name: Annotated[str, typer.Argument(help="The alias: a slu
 @app.command()
 def deploy(
     model: Ref,
-    node: Annotated[list[str], typer.Option("--node", help="A node's name or id; repeat for more; default all.")] = [],  # noqa: B006
+    node: Annotated[list[str], typer.Option("--node", help="A node's name or id; repeat for more; default all.")] = [],
 ) -> None:
     """Ask nodes to serve a version."""
     now = session()

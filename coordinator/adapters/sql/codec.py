@@ -24,7 +24,7 @@ Decoder = Callable[[Any], Any]
 _FLOAT = "$float"
 
 
-def to_plain(value: Any) -> Any:  # noqa: ANN401 - any record or value of the domain
+def to_plain(value: Any) -> Any:
     """Return ``value`` as dicts, lists and scalars.
 
     Raises:
@@ -41,7 +41,7 @@ def to_plain(value: Any) -> Any:  # noqa: ANN401 - any record or value of the do
     return _composite(value)
 
 
-def _composite(value: Any) -> Any:  # noqa: ANN401
+def _composite(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, dict):
@@ -55,17 +55,17 @@ def _composite(value: Any) -> Any:  # noqa: ANN401
     raise BadInput(f"a record cannot hold a {type(value).__name__}")
 
 
-def _key(key: Any) -> str:  # noqa: ANN401
+def _key(key: Any) -> str:
     text = str(key.value if isinstance(key, Enum) else key)
     return "$" + text if text.startswith("$") else text
 
 
-def dumps(value: Any) -> str:  # noqa: ANN401
+def dumps(value: Any) -> str:
     """Return plain ``value`` as compact JSON, ASCII only (PostgreSQL takes no raw NUL or surrogate)."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False)
 
 
-def loads(text: str | bytes) -> Any:  # noqa: ANN401
+def loads(text: str | bytes) -> Any:
     """Return what ``dumps`` wrote.
 
     Raises:
@@ -77,14 +77,14 @@ def loads(text: str | bytes) -> Any:  # noqa: ANN401
         raise Corrupted(f"a stored JSON value cannot be read: {error}") from error
 
 
-def _restore(table: dict[str, Any]) -> Any:  # noqa: ANN401
+def _restore(table: dict[str, Any]) -> Any:
     if table.keys() == {_FLOAT}:
         return float(table[_FLOAT])
     return {key[1:] if key.startswith("$$") else key: value for key, value in table.items()}
 
 
 @cache
-def decoder(hint: Any) -> Decoder:  # noqa: ANN401
+def decoder(hint: Any) -> Decoder:
     """Return the function that reads a plain value as ``hint``, or raises ``Corrupted`` where it does not fit."""
     if isinstance(hint, typing.NewType):
         return decoder(hint.__supertype__)
@@ -96,7 +96,7 @@ def decoder(hint: Any) -> Decoder:  # noqa: ANN401
     return _plain_class(hint)
 
 
-def _collection(origin: Any, args: tuple[Any, ...]) -> Decoder:  # noqa: ANN401
+def _collection(origin: Any, args: tuple[Any, ...]) -> Decoder:
     if origin is tuple:
         return _tuple(args)
     if origin in {list, frozenset}:
@@ -108,7 +108,7 @@ def _collection(origin: Any, args: tuple[Any, ...]) -> Decoder:  # noqa: ANN401
     return lambda value: dict(pairs(value or []))  # nothing is written as an object
 
 
-def _plain_class(hint: Any) -> Decoder:  # noqa: ANN401
+def _plain_class(hint: Any) -> Decoder:
     if hint is Any or hint is object:
         return lambda value: value
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
@@ -123,7 +123,7 @@ def _plain_class(hint: Any) -> Decoder:  # noqa: ANN401
 
 
 def _exactly(kind: type) -> Decoder:
-    def read(value: Any) -> Any:  # noqa: ANN401
+    def read(value: Any) -> Any:
         if type(value) is not kind:
             raise _wrong(kind.__name__, value)
         return value
@@ -131,14 +131,14 @@ def _exactly(kind: type) -> Decoder:
     return read
 
 
-def _float(value: Any) -> float:  # noqa: ANN401
+def _float(value: Any) -> float:
     if type(value) is not float and type(value) is not int:
         raise _wrong("float", value)
     return float(value)
 
 
 def _enum(kind: type[Enum]) -> Decoder:
-    def read(value: Any) -> Enum:  # noqa: ANN401
+    def read(value: Any) -> Enum:
         try:
             return kind(value)
         except ValueError as error:
@@ -152,7 +152,7 @@ def _union(args: tuple[Any, ...]) -> Decoder:
     optional = types.NoneType in args
     scalars = tuple(a for a in args if a in {bool, int, float, str})
 
-    def read(value: Any) -> Any:  # noqa: ANN401
+    def read(value: Any) -> Any:
         if value is None and optional:
             return None
         if type(value) in scalars or len(readers) == 1:
@@ -168,7 +168,7 @@ def _tuple(args: tuple[Any, ...]) -> Decoder:
         return lambda value: tuple(items(value))
     parts = [decoder(a) for a in args]
 
-    def read(value: Any) -> tuple[Any, ...]:  # noqa: ANN401
+    def read(value: Any) -> tuple[Any, ...]:
         if not isinstance(value, list) or len(value) != len(parts):
             raise _wrong(f"list of {len(parts)}", value)
         return tuple(part(v) for part, v in zip(parts, value, strict=True))
@@ -177,7 +177,7 @@ def _tuple(args: tuple[Any, ...]) -> Decoder:
 
 
 def _list(item: Decoder) -> Decoder:
-    def read(value: Any) -> list[Any]:  # noqa: ANN401
+    def read(value: Any) -> list[Any]:
         if not isinstance(value, list):
             raise _wrong("list", value)
         return [item(v) for v in value]
@@ -186,7 +186,7 @@ def _list(item: Decoder) -> Decoder:
 
 
 def _dict(key: Decoder, item: Decoder) -> Decoder:
-    def read(value: Any) -> dict[Any, Any]:  # noqa: ANN401
+    def read(value: Any) -> dict[Any, Any]:
         if not isinstance(value, dict):
             raise _wrong("object", value)
         return {key(k): item(v) for k, v in value.items()}
@@ -198,7 +198,7 @@ def _record(cls: type) -> Decoder:
     hints = typing.get_type_hints(cls)
     fields = {f.name: decoder(hints[f.name]) for f in dataclasses.fields(cls)}
 
-    def read(value: Any) -> Any:  # noqa: ANN401
+    def read(value: Any) -> Any:
         if not isinstance(value, dict):
             raise _wrong(cls.__name__, value)
         try:
@@ -210,5 +210,5 @@ def _record(cls: type) -> Decoder:
     return read
 
 
-def _wrong(wanted: str, value: Any) -> Corrupted:  # noqa: ANN401
+def _wrong(wanted: str, value: Any) -> Corrupted:
     return Corrupted(f"a stored value should be a {wanted}, found {repr(value)[:80]}")
