@@ -1,0 +1,247 @@
+"""What an exchange asks of the scheduler: its round at once, who comes back alone, spares only when somebody falls out."""
+
+import math
+from types import SimpleNamespace
+
+import pytest
+
+from common.clock import ManualClock
+from common.jobspec import Cohort, JobSpec
+from coordinator.domain.exchanges import ExchangeKind, Instruction
+from coordinator.domain.jobs import Job, JobState
+from coordinator.domain.quotas import Amount, Grant
+from coordinator.rounds.exchange import Terms, new_round
+from coordinator.rounds.slots import SlotEvent
+from coordinator.scheduling.policies import named
+from coordinator.scheduling.records import Node, Policy, State
+from coordinator.services.asking import Asking
+from coordinator.services.calls import Call
+from coordinator.services.estimates import Estimates
+from coordinator.services.schedule import Schedule
+
+
+class NoJournal:
+    """Forgets everything; what was there before a restart is given."""
+
+    def __init__(self, state=None):
+        self.state = state or State(Policy("fcfs"), ())
+
+    async def load(self, policy, now_ms):
+        return self.state, 0, now_ms
+
+    def begin(self, _):
+        pass
+
+    def note(self, *_):
+        pass
+
+    async def close(self):
+        pass
+
+
+class World:
+    def __init__(self, state=None):
+        self.clock, self.estimates = ManualClock(), Estimates()
+        self.schedule = Schedule(self.clock, named("fcfs"), NoJournal(state))
+
+    async def start(self, names="abc", grants=(), jobs=("job_1",)):
+        await self.schedule.start(jobs, grants)
+        for name in names:
+            self.schedule.come(Node(name, "north", 64_000, 1 << 20, 1))
+        return self
+
+    def exchange(self, nodes="abc", *, job="job_1", target=0, minimum=1, kind=ExchangeKind.EXCHANGE, ready=None):
+        return Exchange(self, nodes, job, target, minimum, kind, set(nodes if ready is None else ready))
+
+
+class Exchange:
+    """The part of a live exchange that asks."""
+
+    def __init__(self, world, nodes, job, target, minimum, kind, ready):
+        spec = JobSpec("app", "s:a", "c:a", {}, cohort=Cohort(minimum, target), deadline_s=100)
+        self.job = Job(job, "north", "fed", "me", "a" * 64, "b" * 64, spec, 1, 2, JobState.RUNNING, "", "", 0.0)
+        instructions = tuple(Instruction(i, node, "train", "c" * 64, 1, "", 0) for i, node in enumerate(nodes))
+        self.call = Call(kind, True, "", math.inf, 1, instructions)
+        self.seq, self.ready, self.world = 1, ready, world
+        self.round = new_round(Terms(minimum, target, 1e12, 10, 10), [(i, n, n) for i, n in enumerate(nodes)])
+        self.offered, self.lost_slots, self.starts = [], [], 0
+        self.asking = Asking(world.schedule, world.estimates, self)
+        self.asking.open()
+        self.go()
+
+    def go(self):
+        self.world.schedule.settle()
+        return self
+
+    def offer(self, slot, lease):
+        self.offered.append((slot, lease.ask))
+        self.round.apply(slot, SlotEvent.OFFER)
+
+    def lost(self, slot, reason):
+        self.lost_slots.append((slot, reason))
+
+    def begun(self, _):
+        self.starts += 1
+
+    def time_s(self):
+        return 100.0
+
+    left_s = time_s
+
+    def over(self, slot, event=SlotEvent.TAKE):
+        self.round.apply(slot, event)
+        self.asking.over(slot, "done")
+        return self.go()
+
+
+@pytest.fixture
+async def world():
+    made = await World().start()
+    yield made
+    await made.schedule.close()
+
+
+async def test_a_round_is_one_ask_for_every_node_that_is_there(world):
+    one = world.exchange("abc", ready="ab")
+    assert one.offered == [(0, "job_1/1"), (1, "job_1/1")]
+    assert one.starts == 1
+    assert [lease.until_ms - lease.start_ms for lease in world.schedule.leases()] == [102_400] * 2  # 100 s, coarsely
+
+
+async def test_a_node_that_comes_later_joins_by_an_ask_of_its_own(world):
+    one = world.exchange("abc", ready="ab")
+    one.ready.add("c")
+    one.asking.node_ready("c")
+    assert one.go().offered[2:] == [(2, "job_1/1/2")]
+
+
+async def test_below_its_minimum_a_round_takes_no_node_and_then_all_at_once(world):
+    one = world.exchange("abc", minimum=3, ready="ab")
+    assert (one.offered, one.asking.queued, world.schedule.leases()) == ([], False, [])
+    one.ready.add("c")
+    one.asking.node_ready("c")
+    assert sorted(one.go().offered) == [(0, "job_1/1"), (1, "job_1/1"), (2, "job_1/1")]
+
+
+async def test_a_round_waits_for_all_its_nodes_and_its_time_does_not_run(world):
+    first = world.exchange("a", job="job_1")
+    second = world.exchange("abc", job="job_2")
+    assert second.offered == []
+    assert second.asking.queued
+    assert "3 of its nodes" in second.asking.words
+    first.over(0)
+    assert len(second.offered) == 3
+    assert not second.asking.queued
+
+
+async def test_with_a_target_it_starts_with_the_free_and_asks_a_spare_only_when_one_falls_out(world):
+    busy = world.exchange("c", job="job_2")
+    one = world.exchange("abc", target=2)
+    assert one.offered == [(0, "job_1/1"), (1, "job_1/1")]
+    assert one.asking.spare(2)
+    busy.over(0)
+    one.go()
+    assert len(one.offered) == 2  # c is free, but nobody needs it
+    one.round.apply(0, SlotEvent.FAIL, "app_raised")
+    one.asking.over(0, "failed")
+    assert one.go().offered[2:] == [(2, "job_1/1/2")]
+    assert not one.asking.spare(2)
+
+
+async def test_an_accident_is_tried_again_under_a_lease_of_its_own(world):
+    one = world.exchange("ab")
+    one.round.fail(1, "app_crashed", "")
+    one.asking.retry(1)
+    assert one.go().offered[2:] == [(1, "job_1/1/1")]
+    assert sorted((lease.ask, lease.node) for lease in world.schedule.leases()) == [
+        ("job_1/1", "a"),
+        ("job_1/1/1", "b"),
+    ]
+
+
+async def test_a_node_that_loses_its_connection_goes_on_with_its_lease(world):
+    one = world.exchange("ab")
+    one.ready.discard("b")
+    one.round.apply(1, SlotEvent.WITHDRAW)
+    world.schedule.leave("b")
+    one.asking.node_gone("b")
+    world.clock.advance(10)
+    world.schedule.come(Node("b", "north", 64_000, 1 << 20, 1))
+    one.ready.add("b")
+    one.asking.node_ready("b")
+    assert one.go().offered[2:] == [(1, "job_1/1")]
+    assert len(world.schedule.leases()) == 2
+
+
+async def test_a_lease_that_runs_out_is_told_and_everything_goes_back_at_the_close(world):
+    one = world.exchange("ab")
+    world.clock.advance(103)
+    one.go()
+    assert one.lost_slots == [(0, "lease_expired"), (1, "lease_expired")]
+    two = world.exchange("ab", job="job_2")
+    two.asking.close("closed")
+    assert world.schedule.leases() == []
+    assert not world.schedule.waits("job_2/1")
+
+
+async def test_pushed_messages_go_each_by_itself(world):
+    busy = world.exchange("b", job="job_2")
+    one = world.exchange("abc", kind=ExchangeKind.PUSH)
+    assert one.offered == [(0, "job_1/1/0"), (2, "job_1/1/2")]
+    assert one.asking.queued
+    busy.over(0)
+    assert one.go().offered[2:] == [(1, "job_1/1/1")]
+
+
+async def test_two_messages_to_one_node_follow_one_another(world):
+    one = world.exchange("aab")
+    assert sorted(one.offered) == [(0, "job_1/1"), (2, "job_1/1")]
+    for slot, _ in list(one.offered):
+        one.over(slot)
+    assert sorted(slot for slot, _ in one.offered) == [0, 1, 2]
+
+
+async def test_where_a_limit_lets_one_task_run_the_others_follow_one_by_one():
+    grant = Grant("north", "north", limit=Amount(cpu_milli=1000))
+    world = await World().start(grants=[grant])
+    one = world.exchange("abc")
+    assert len(one.offered) == 1
+    one.over(one.offered[0][0])
+    assert len(one.offered) == 2
+    one.over(one.offered[1][0])
+    assert sorted(slot for slot, _ in one.offered) == [0, 1, 2]
+    await world.schedule.close()
+
+
+async def test_after_a_restart_it_goes_on_under_the_same_leases():
+    before = await World().start()
+    before.exchange("abc", ready="ab")
+    state = before.schedule.state()
+    after = await World(State(state.policy, (), leases=state.leases, use=state.use)).start()
+    one = after.exchange("abc", ready="a")
+    assert one.offered == [(0, "job_1/1")]
+    one.ready |= {"b", "c"}
+    one.asking.node_ready("b")
+    one.asking.node_ready("c")
+    assert one.go().offered[1:] == [(1, "job_1/1"), (2, "job_1/1/2")]
+    assert after.schedule.state().use.keys() == state.use.keys()
+    for one_world in (before, after):
+        await one_world.schedule.close()
+
+
+def test_estimates_are_capped_by_what_the_job_declares_and_come_back_from_the_store():
+    made = Estimates()
+    job = SimpleNamespace(
+        app="a" * 64, round=2, started_at=0.0,
+        spec=SimpleNamespace(deadline_s=5.0, rounds=10, cohort=None),
+    )  # fmt: skip
+    assert not made.known(job, "train")
+    for _ in range(30):
+        made.observe(job, "train", "fast", 1.0)
+        made.observe(job, "train", "slow", 1000.0)
+    assert made.round_s(job, "train", ["fast", "slow"], 1) == pytest.approx(1.0, rel=0.3)
+    assert made.round_s(job, "train", ["fast", "slow"], 2) == 5.0
+    assert made.left_s(job, ["fast"], 1e9) == pytest.approx(8 * made.round_s(job, "train", ["fast"], 1))
+    again = Estimates()
+    again.restore(made.record())
+    assert again.record() == made.record()
