@@ -73,7 +73,7 @@ class CoordinatorSettings:
     schedule_k: float = -1.0  # what remaining work weighs against waiting
     half_life_s: Seconds = Seconds(-1.0)  # after which a use counts half; inf = never forgotten
     head_starts: Mapping[str, str] = field(default_factory=dict)  # class of priority -> seconds; inf = strictly first
-    reservations: int = 1  # rounds that nodes may be kept for at one time
+    reservations: int = 4  # rounds that nodes may be kept for at one time
     log_level: str = "info"
 
     @property

@@ -233,6 +233,9 @@ class Pass:
         if most(rooms, reach.sites) < ask.m or self._in_the_way[reach.number] >= world.policy.reservations:
             return
         rows = self.kept.others(reach.able)
+        kept = len(reach.able) - len(rows)
+        if kept and 3 * (kept + ask.m) > len(reach.able):
+            return  # one round may keep any number of nodes, several together a third: the rest is for backfill
         mine = reserve(world.pool, world.reaches.fit(reach), rows, ask, self.now_ms, self.order, rooms)
         if mine is None:
             return

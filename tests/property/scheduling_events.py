@@ -29,7 +29,7 @@ def any_policy(chance: random.Random) -> Policy:
     name = chance.choice(("fcfs", "sjf", "priority", "fair", "fair"))
     starts = {"high": chance.choice((100.0, math.inf)), "low": -100.0} if name == "priority" else None
     policy = named(name, half_life_s=chance.choice((None, 0.05, 1.0)), head_starts=starts)
-    return replace(policy, reservations=chance.choice((0, 1, 1, 1, 2)))
+    return replace(policy, reservations=chance.choice((0, 1, 1, 2, 4)))
 
 
 def any_node(chance: random.Random, i: int) -> Node:

@@ -250,6 +250,9 @@ class Pass:
             return None
         if sum(1 for r in self.reserved if mine & set(r.beyond)) >= self.w.state.policy.reservations:
             return None
+        kept = sum(1 for node in mine if any(node in r.beyond for r in self.reserved))
+        if kept and 3 * (kept + ask.m) > len(mine):
+            return None
         return self.reserve(ask, rooms)
 
     def quota_at(self, ask: Ask, count: Counter[TenantId]) -> int:
