@@ -84,9 +84,11 @@ class GrpcLink:
         request = pb.DownloadRequest(digest=ref.digest, job=job, model=model)
         await self._transfers.download(request, ref.size, target, over)
 
-    async def upload(self, task: str, path: Path, digest: str, size: int) -> pb.UploadResult:
+    async def upload(
+        self, task: str, path: Path, digest: str, size: int, *, last: asyncio.Event | None = None
+    ) -> pb.UploadResult:
         """Send an update; see the port."""
-        return await self._transfers.upload(pb.UploadKey(task=task, digest=digest, size=size), path)
+        return await self._transfers.upload(pb.UploadKey(task=task, digest=digest, size=size), path, last)
 
     async def renew(self, csr: bytes) -> pb.RenewReply:
         """Ask for a new certificate; see the port."""

@@ -66,13 +66,14 @@ class Transfers:
             wrong += 1
         raise BadSignature(f"what came is not the content {request.digest}", code="wrong_digest")
 
-    async def upload(self, key: pb.UploadKey, path: Path) -> pb.UploadResult:
+    async def upload(self, key: pb.UploadKey, path: Path, last: asyncio.Event | None = None) -> pb.UploadResult:
         """Send the update in ``path``; see the port ``Link``."""
         tries, wrong = itertools.count(), 0
+        free = last or _set()
 
         async def send(channel: Channel) -> pb.UploadResult:
             first = next(tries) == 0  # one chunk is sent as fast as its offset is asked
-            return await self._send(channel, key, path, ask=not first or key.size > CHUNK)
+            return await self._send(channel, key, path, free, ask=not first or key.size > CHUNK)
 
         while True:
             try:
@@ -114,7 +115,9 @@ class Transfers:
             call.cancel()
             await writer.flush()
 
-    async def _send(self, channel: Channel, key: pb.UploadKey, path: Path, *, ask: bool) -> pb.UploadResult:
+    async def _send(
+        self, channel: Channel, key: pb.UploadKey, path: Path, last: asyncio.Event, *, ask: bool
+    ) -> pb.UploadResult:
         try:
             offset = 0
             if ask:
@@ -131,7 +134,7 @@ class Transfers:
                 )
             )
             try:
-                await self._push(call, path, offset)
+                await self._push(call, path, offset, key.size, last)
                 result: pb.UploadResult = await call
             finally:
                 call.cancel()
@@ -139,17 +142,20 @@ class Transfers:
             raise translated(error) from error
         return result
 
-    async def _push(self, call: Any, path: Path, offset: int) -> None:  # noqa: ANN401 - grpc is untyped
-        """Write the file from ``offset`` on; a call that ends early says why in its status."""
+    async def _push(self, call: Any, path: Path, offset: int, size: int, last: asyncio.Event) -> None:  # noqa: ANN401 - grpc is untyped
+        """Write the file from ``offset`` on, to its ``size``; a call that ends early says why in its status."""
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         reading = begin(self._pool, _read, fd, offset)
         try:
             while chunks := await settled(reading):
                 offset += sum(map(len, chunks))
                 reading = begin(self._pool, _read, fd, offset)
+                if offset >= size:
+                    await last.wait()
                 for chunk in chunks:
                     await call.write(chunk)
                     failpoint("upload_mid_chunk")
+            await last.wait()
             await call.done_writing()
         except asyncio.InvalidStateError:
             pass  # the call is over: its status says why
@@ -161,6 +167,12 @@ def cancelled_by_caller() -> bool:
     """Say whether this task was cancelled, as against a call whose channel was closed: both raise CancelledError."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
+
+
+def _set() -> asyncio.Event:
+    event = asyncio.Event()
+    event.set()
+    return event
 
 
 def _read(fd: int, at: int) -> list[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Protocol
 
@@ -64,8 +65,12 @@ class Link(Protocol):
         """
         ...
 
-    async def upload(self, task: str, path: Path, digest: str, size: int) -> pb.UploadResult:
+    async def upload(
+        self, task: str, path: Path, digest: str, size: int, *, last: asyncio.Event | None = None
+    ) -> pb.UploadResult:
         """Send the update in ``path``; asks the offset first, resumes, and retries across disconnects.
+
+        The last byte leaves only once ``last`` is set.
 
         Returns the coordinator's verdict; ``code`` "done" with accepted = True when it needs nothing more.
 

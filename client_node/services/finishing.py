@@ -31,3 +31,9 @@ async def stopped(work: asyncio.Task[None]) -> None:
     """Cancel ``work`` and wait until it has cleaned up."""
     work.cancel()
     await asyncio.wait({work})
+
+
+async def dropped(work: asyncio.Task[None]) -> None:
+    """Stop ``work``, whatever became of it."""
+    await stopped(work)
+    work.cancelled() or work.exception()  # nobody else asks

@@ -1,7 +1,8 @@
 """The life of a task at the node: consent, fetch, run, keep, upload; and every way it can end early.
 
 A lease is a duration from acceptance on this node's monotonic clock; when it is over the app's process group is
-killed.  The reply is on disk before a byte of it leaves, and stays there until the exchange is closed.
+killed.  The reply is durable before the last of it leaves, and stays there until the exchange is closed; what leaves
+before that, while the disk still works, is no update to anybody.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from client_node.guard.consent import Denial
 from client_node.guard.errors import without_words
 from client_node.ports.link import Link
 from client_node.ports.state import KeptUpdate, Position
-from client_node.services.finishing import stopped, to_its_end
+from client_node.services.finishing import dropped, stopped, to_its_end
 from client_node.services.instructions import Fetched
 from client_node.services.judge import Judge
 from client_node.services.leased_apps import LeasedApps
@@ -183,11 +184,16 @@ class Tasks:
             self._say(pb.TaskStatus(task=offer.task, state=pb.TaskStatus.ACCEPTED))
             self._on_change()
             failpoint("task_accepted")
-            kept = await self._train(offer, position, job, held)
+            durable = asyncio.Event()
+            kept, sending = await self._train(offer, position, job, held, durable)
             leases.finish(held)
-            await self._deliver(kept)
+            self._ready(kept)
+            durable.set()
+            await sending
 
-    async def _train(self, offer: pb.TaskOffer, position: Position, job: PreparedJob, held: HeldLease) -> KeptUpdate:
+    async def _train(
+        self, offer: pb.TaskOffer, position: Position, job: PreparedJob, held: HeldLease, durable: asyncio.Event
+    ) -> tuple[KeptUpdate, asyncio.Task[None]]:
         until = asyncio.get_running_loop().time() + offer.lease_s
         here = await self._jobs.open(job)
         async with AsyncExitStack() as stack:
@@ -201,13 +207,19 @@ class Tasks:
                 ) from None
             stack.callback(reply.close)
             failpoint("task_trained_before_keep")
-            keep = asyncio.to_thread(
-                self._kept.keep, offer.task, offer.job, position, offer.content.digest, reply, MAX_REPLY
+            write = asyncio.to_thread(
+                self._kept.write, offer.task, offer.job, position, offer.content.digest, reply, MAX_REPLY
             )
-            kept = await to_its_end(keep)
+            written = await to_its_end(write)
+            sending = asyncio.create_task(self._send(written.update, durable))
+            try:
+                await to_its_end(asyncio.to_thread(self._kept.commit, written))
+            except BaseException:
+                await dropped(sending)
+                raise
             after = self._kept.state_before(offer.job, Position(position.seq, position.slot + 1))
             here.app.remember(after.file if after else FRESH)
-            return kept
+            return written.update, sending
 
     async def _reply(self, here: LocalJob, offer: pb.TaskOffer, position: Position, held: HeldLease) -> Reply:
         instruction, read = await here.instructions.fetch(self._link, offer), False
@@ -235,9 +247,12 @@ class Tasks:
         return await here.app.run(offer, held, instruction, path)
 
     async def _deliver(self, kept: KeptUpdate) -> None:
-        self._say(pb.TaskStatus(task=kept.task, state=pb.TaskStatus.READY, digest=kept.digest, size=kept.size))
+        self._ready(kept)
+        await self._send(kept)
+
+    async def _send(self, kept: KeptUpdate, durable: asyncio.Event | None = None) -> None:
         try:
-            result = await self._link.upload(kept.task, self._kept.path(kept), kept.digest, kept.size)
+            result = await self._link.upload(kept.task, self._kept.path(kept), kept.digest, kept.size, last=durable)
         except (NotFound, PolicyDenied, LeaseLost, Unreachable) as error:
             # kept all the same: the coordinator offers the task again when it comes to it
             _log.info("upload_not_wanted_now", task=kept.task, detail=error.detail)
@@ -255,6 +270,9 @@ class Tasks:
                 status.held_s, status.peak_mib = busy.held.held_s or 0.0, busy.held.peak_mib
             busy.said = status
         self._link.send(pb.NodeEvent(task=status))
+
+    def _ready(self, kept: KeptUpdate) -> None:
+        self._say(pb.TaskStatus(task=kept.task, state=pb.TaskStatus.READY, digest=kept.digest, size=kept.size))
 
     def _failed(self, task: str, reason: str, message: str) -> None:
         self._say(pb.TaskStatus(task=task, state=pb.TaskStatus.FAILED, reason=reason, message=message))

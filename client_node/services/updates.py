@@ -38,6 +38,14 @@ class Reply:
         self.content, self.state = -1, None
 
 
+@dataclass(frozen=True)
+class Written:
+    """An update on its way to be kept: its files are there, and would be gone after a crash."""
+
+    update: KeptUpdate
+    state: KeptState | None
+
+
 class KeptUpdates:
     """The files under ``updates/`` and the rows that name them."""
 
@@ -75,8 +83,8 @@ class KeptUpdates:
         """Return where a state's bytes are; None: it had no records."""
         return self._folder / kept.file if kept.file else None
 
-    def keep(self, task: str, job: str, at: Position, content: str, reply: Reply, limit: int) -> KeptUpdate:
-        """Write a reply and the state it left, durably, in one commit; blocks on the disk.
+    def write(self, task: str, job: str, at: Position, content: str, reply: Reply, limit: int) -> Written:
+        """Write a reply and the state it left; nothing is durable, and no row names it, before ``commit``.  Blocks.
 
         Args:
             task: The task it answers.
@@ -91,7 +99,6 @@ class KeptUpdates:
         """
         read_content(reply.content, check_sealed(reply.content), ContentLimits())  # what no coordinator would take
         stem = f"{job}-{at.seq}-{at.slot}-{secrets.token_hex(4)}"
-        earlier = self._state.update(task)
         before = self._state.state_before(job, at)
         target = self._folder / f"{stem}.update"
         with self._lock:
@@ -105,10 +112,17 @@ class KeptUpdates:
             state = KeptState(job, at, f"{stem}.state", state_size)
         elif before is not None and before.file:
             state = KeptState(job, at, "", 0)  # the app emptied its state; the older one must not come back
+        return Written(update, state)
+
+    def commit(self, written: Written) -> None:
+        """Make an update and its state durable, together; blocks on the disk."""
+        for file in (written.update.file, written.state.file if written.state else ""):
+            if file:
+                _sync(self._folder / file)
         sync_folder(self._folder)
-        self._remove(self._state.keep(update, state, void_later=earlier is not None))
+        earlier = self._state.update(written.update.task)
+        self._remove(self._state.keep(written.update, written.state, void_later=earlier is not None))
         failpoint("update_kept_before_upload")
-        return update
 
     def close_exchange(self, job: str, seq: int, running: tuple[Position, ...]) -> None:
         """Forget an exchange's updates."""
@@ -141,7 +155,9 @@ class KeptUpdates:
 
 
 def write_sealed(fd: int, target: Path, limit: int) -> tuple[str, int]:
-    """Copy a sealed memfd to ``target``, whatever that held before, synced; return its digest and size.
+    """Copy a sealed memfd to ``target``, whatever that held before; return its digest and size.
+
+    The disk begins to write; only a sync makes the file durable.
 
     The memory is read, never mapped: even a broken seal could then only give wrong bytes, not a fault.
 
@@ -166,7 +182,15 @@ def write_sealed(fd: int, target: Path, limit: int) -> tuple[str, int]:
             if at - begun >= _SLICE:
                 start_writing(out, begun, at - begun)
                 begun = at
-        os.fdatasync(out)
+        start_writing(out, begun, size - begun)
     finally:
         os.close(out)
     return digest.hexdigest(), size
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fdatasync(fd)
+    finally:
+        os.close(fd)

@@ -49,9 +49,13 @@ class ScriptedLink:
             raise NotFound(f"nothing with digest {ref.digest[:12]} is offered")
         target.write_bytes(self.objects[ref.digest])
 
-    async def upload(self, task: str, path: Path, digest: str, size: int) -> pb.UploadResult:
+    async def upload(
+        self, task: str, path: Path, digest: str, size: int, *, last: asyncio.Event | None = None
+    ) -> pb.UploadResult:
         if not self.wanted:
             raise NotFound("no such task")
+        if last is not None:
+            await last.wait()
         data = path.read_bytes()
         assert (hashlib.sha256(data).hexdigest(), len(data)) == (digest, size)
         self.uploads[task] = data

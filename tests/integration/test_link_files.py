@@ -43,6 +43,21 @@ async def test_a_file_arrives_whole_at_either_end(kit: Kit, size: int) -> None:
     assert not target.with_name("got.part").exists()
 
 
+async def test_the_end_of_an_update_waits_for_its_node(kit: Kit) -> None:
+    place, path, last = await kit.node("a"), file_of(kit, SEVERAL), asyncio.Event()
+    spooled = kit.spool.path(node_id(place), TASK, sha256(SEVERAL))
+    async with Agent(place, kit.address) as agent:
+        sending = asyncio.create_task(agent.link.upload(TASK, path, sha256(SEVERAL), len(SEVERAL), last=last))
+        await eventually(lambda: kit.spool.held(spooled) > 0)
+        done, _ = await asyncio.wait({sending}, timeout=0.3)
+        assert not done
+        assert kit.spool.held(spooled) < len(SEVERAL)
+        assert not kit.desk.updates
+        last.set()
+        assert (await sending).accepted
+    assert kit.desk.updates[0].path.read_bytes() == SEVERAL
+
+
 async def test_several_nodes_move_files_at_once(kit: Kit) -> None:
     places = [await kit.node(f"n{i}") for i in range(4)]
     ref = offer(kit, SEVERAL)

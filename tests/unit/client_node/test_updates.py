@@ -42,7 +42,9 @@ def keep(kept: KeptUpdates, seq: int, size: int, *, job: str = JOB) -> tuple[Kep
     seal(fd)
     reply = Reply(fd)
     try:
-        return kept.keep(f"{job}/{seq}/0", job, Position(seq, 0), "c" * 64, reply, GIB), data
+        written = kept.write(f"{job}/{seq}/0", job, Position(seq, 0), "c" * 64, reply, GIB)
+        kept.commit(written)
+        return written.update, data
     finally:
         reply.close()
 
@@ -76,3 +78,16 @@ def test_small_updates_and_what_a_restart_finds_are_removed(kept: KeptUpdates, f
     kept.close_exchange(JOB, 1, ())
     kept.sweep()
     assert not list(folder.iterdir())
+
+
+def test_what_was_written_and_not_committed_is_gone_after_a_restart(kept: KeptUpdates, folder: Path) -> None:
+    fd = os.memfd_create("reply", os.MFD_ALLOW_SEALING)
+    os.write(fd, object_header([], {"hansa": '{"records":[]}'}))
+    seal(fd)
+    reply = Reply(fd)
+    written = kept.write(f"{JOB}/0/0", JOB, Position(0, 0), "c" * 64, reply, GIB)
+    reply.close()
+    assert kept.path(written.update).exists()
+    assert kept.find(written.update.task, "c" * 64) is None
+    kept.sweep()
+    assert list(folder.iterdir()) == []
