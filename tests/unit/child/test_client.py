@@ -20,18 +20,6 @@ def blocks_under_arrays() -> None:
     shim.install(in_files=False)
 
 
-class Words:
-    """A parent that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.frame: dict[str, Any] = {}
-
-    def tell(self, frame: dict[str, Any], fds: list[int]) -> None:
-        self.frame = frame
-        for fd in fds:
-            os.close(fd)
-
-
 def answer(message: Message, arrays: ArrayRecord) -> Message:
     return Message(RecordDict({"arrays": arrays, "m": MetricRecord({"num-examples": 1})}), reply_to=message)
 
@@ -64,7 +52,8 @@ def test_an_instruction_counts_as_read_once_the_app_holds_nothing_of_it(app: Any
     fd, size = encode(RecordDict({"arrays": ArrayRecord({"w": Array(values)})}))
     context = Context(1, 2, {}, RecordDict(), {})
     facts = {"object": size, "seed": 1, "id": "m", "type": "train", "group_id": "", "ttl": 60.0}
-    words = Words()
-    client._answer(words, app, context, facts, [fd])
-    assert words.frame["op"] == "reply", words.frame
-    assert words.frame["read"] is read
+    frame, out = client._answer(app, context, facts, [fd])
+    for each in out:
+        os.close(each)
+    assert frame["op"] == "reply", frame
+    assert frame["read"] is read
