@@ -11,9 +11,9 @@ from pathlib import Path
 
 from client_node.ports.state import KeptState, KeptUpdate, Position, TaskState
 from common.crypto.files import sync_folder
-from common.errors import QuotaExceeded
+from common.errors import BadUpdate, QuotaExceeded
 from common.failpoints import failpoint
-from common.sandbox import check_sealed
+from common.sandbox import check_memory
 from common.tensors.content import ContentLimits, read_content
 from common.units import CHUNK, MIB
 from common.writeback import start_writing
@@ -24,7 +24,7 @@ _WORTH_RECYCLING = MIB  # overwriting a file takes half the time of a fresh one
 
 @dataclass
 class Reply:
-    """What an app answered: sealed memory of its child, read here and closed with ``close``."""
+    """What an app answered: memory of its child, read here once and closed with ``close``."""
 
     content: int  # file descriptor
     state: int | None = None
@@ -91,24 +91,24 @@ class KeptUpdates:
             job: The task's job.
             at: The task's place in it.
             content: Digest of the instruction that it answers.
-            reply: The child's sealed memory.
+            reply: The child's memory.
             limit: Largest size taken, bytes, of each of the two.
 
         Raises:
-            BadUpdate: the memory is not sealed, or is no object. QuotaExceeded: it is too large.
+            BadUpdate: it is no memory, or what it held is no object. QuotaExceeded: it is too large.
         """
-        read_content(reply.content, check_sealed(reply.content), ContentLimits())  # what no coordinator would take
         stem = f"{job}-{at.seq}-{at.slot}-{secrets.token_hex(4)}"
         before = self._state.state_before(job, at)
         target = self._folder / f"{stem}.update"
         with self._lock:
             if (free := self._free.pop(job, None)) is not None:
                 free.rename(target)
-        digest, size = write_sealed(reply.content, target, limit)
+        digest, size = copy_memory(reply.content, target, limit)
+        _check_content(target, size)
         update = KeptUpdate(task, job, at, content, digest, size, f"{stem}.update")
         state = None
         if reply.state is not None:
-            _, state_size = write_sealed(reply.state, self._folder / f"{stem}.state", limit)
+            _, state_size = copy_memory(reply.state, self._folder / f"{stem}.state", limit)
             state = KeptState(job, at, f"{stem}.state", state_size)
         elif before is not None and before.file:
             state = KeptState(job, at, "", 0)  # the app emptied its state; the older one must not come back
@@ -154,17 +154,17 @@ class KeptUpdates:
             (self._folder / name).unlink(missing_ok=True)
 
 
-def write_sealed(fd: int, target: Path, limit: int) -> tuple[str, int]:
-    """Copy a sealed memfd to ``target``, whatever that held before; return its digest and size.
+def copy_memory(fd: int, target: Path, limit: int) -> tuple[str, int]:
+    """Copy a memfd to ``target``, whatever that held before; return the digest and size of what was copied.
 
     The disk begins to write; only a sync makes the file durable.
 
-    The memory is read, never mapped: even a broken seal could then only give wrong bytes, not a fault.
+    The memory is read once and never mapped: a child that changes or shortens it meanwhile spoils its own answer.
 
     Raises:
-        BadUpdate: it is not sealed. QuotaExceeded: larger than ``limit``.
+        BadUpdate: it is no memfd, or became shorter. QuotaExceeded: larger than ``limit``.
     """
-    size = check_sealed(fd)
+    size = check_memory(fd)
     if size > limit:
         raise QuotaExceeded(f"the app's reply has {size} bytes, at most {limit} are taken")
     digest = hashlib.sha256()
@@ -175,6 +175,8 @@ def write_sealed(fd: int, target: Path, limit: int) -> tuple[str, int]:
         at = begun = 0
         while at < size:
             part = buffer[: os.preadv(fd, [buffer[: min(len(buffer), size - at)]], at)]
+            if not part:
+                raise BadUpdate(f"the app's reply had {size} bytes and became shorter while it was read")
             digest.update(part)
             at += len(part)
             while part:
@@ -186,6 +188,15 @@ def write_sealed(fd: int, target: Path, limit: int) -> tuple[str, int]:
     finally:
         os.close(out)
     return digest.hexdigest(), size
+
+
+def _check_content(path: Path, size: int) -> None:
+    """Refuse what no coordinator would take."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        read_content(fd, size, ContentLimits())
+    finally:
+        os.close(fd)
 
 
 def _sync(path: Path) -> None:

@@ -161,6 +161,7 @@ class Arena(Store):
         self.end = HEADER_ROOM
         self.live = 0
         self.sent = False
+        self.lent = False  # sent, and ours again once the parent has read it
 
     def add(self, dtype: str, array: Raw) -> Block:
         """Return a block of ``array``'s bytes, written at the end."""
@@ -176,6 +177,13 @@ class Arena(Store):
         self.live -= nbytes
         if self.live == 0 and not self.sent:
             self.end = HEADER_ROOM
+
+    def take_back(self) -> bool:
+        """Write from the start again, if this was lent and no block of it is in use; return whether that is so."""
+        if not self.lent or self.live:
+            return False
+        self.end, self.sent, self.lent = HEADER_ROOM, False, False
+        return True
 
     @property
     def wasteful(self) -> bool:
@@ -198,6 +206,11 @@ class Maker:
         if self._arena is None or self._arena.sent or self._arena.wasteful:
             self._arena = Arena()
         return self._arena.add(name, _little(array))
+
+    def take_back(self) -> None:
+        """Use what was lent again: the parent has read it."""
+        if self._arena is not None and self._arena.lent and not self._arena.take_back():
+            self._arena = None
 
 
 def _little(array: Raw) -> Raw:

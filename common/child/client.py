@@ -12,7 +12,7 @@ from common.child.blocks import Store
 from common.child.devices import TorchBound
 from common.child.loader import load, seed_all
 from common.child.parent import Parent, Stop, failure
-from common.child.records import decode, decode_store, encode
+from common.child.records import decode, decode_store, encode, encode_lent
 
 APP_RAISED = 2  # Flower's code of an error in the ClientApp
 
@@ -40,6 +40,7 @@ def run_client(parent: Parent, start: dict[str, Any]) -> None:
 
 def _answer(app: Any, context: Context, message: dict[str, Any], fds: list[int]) -> tuple[dict[str, Any], list[int]]:
     try:
+        shim.take_back()
         stores = [Store(fd) for fd in fds[: 2 if message.get("base") else 1]]  # the arrays are in the last of them
         used = weakref.ref(stores[-1])
         content = decode_store(stores[0], message["object"], *stores[1:])
@@ -79,7 +80,7 @@ def _reply(reply: Any, context: Context) -> tuple[dict[str, Any], list[int]]:
         return {
             "op": "error", "code": error.code, "reason": "app_raised", "message": str(error.reason), "traceback": ""
         }, []  # fmt: skip
-    fd, size = encode(reply.content)
+    fd, size = encode_lent(reply.content)
     if not context.state:
         return {"op": "reply", "object": size, "state": None}, [fd]
     state_fd, state_size = encode(context.state)

@@ -32,6 +32,16 @@ def encode(content: RecordDict) -> tuple[int, int]:
     return _write_object(frames.object_header(entries, metadata), blocks)
 
 
+def encode_lent(content: RecordDict) -> tuple[int, int]:
+    """Return the same, perhaps not sealed: its memory is used again after ``shim.take_back``.
+
+    Raises:
+        ValueError: as ``encode``.
+    """
+    entries, blocks, metadata = _parts(content)
+    return _write_object(frames.object_header(entries, metadata), blocks, lent=True)
+
+
 def encode_on(base: Base | None, content: RecordDict) -> tuple[int, int, str | None]:
     """Return the same, and the digest of ``base`` where the object rests on it.
 
@@ -66,13 +76,13 @@ def _parts(content: RecordDict) -> tuple[list[frames.Entry], list[Block], dict[s
     return entries, blocks, {"hansa": json.dumps(listing, separators=(",", ":"))}
 
 
-def _write_object(header: bytes, blocks: list[Block]) -> tuple[int, int]:
+def _write_object(header: bytes, blocks: list[Block], *, lent: bool = False) -> tuple[int, int]:
     arena = whole_arena(blocks)
     # A small object is copied: cheaper than 64 KiB of padding on every wire it travels.
     if arena is not None and arena.end >= SMALL and len(header) <= HEADER_ROOM:
         size = arena.end
         write_all(arena.fd, _padded(header), 0)
-        arena.sent = True
+        arena.sent, arena.lent = True, lent
         fd = os.dup(arena.fd)
     else:
         fd = memfd("object")
@@ -82,7 +92,8 @@ def _write_object(header: bytes, blocks: list[Block]) -> tuple[int, int]:
             block.write_to(fd, size)
             size += block.nbytes
     os.ftruncate(fd, size)
-    seal(fd)
+    if arena is None or not arena.lent:
+        seal(fd)
     return fd, size
 
 

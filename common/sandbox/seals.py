@@ -1,4 +1,8 @@
-"""What a child hands over must be a memfd that nobody can change or shorten any more."""
+"""What a child hands over must be a memfd; and, where it is mapped or served, one that nobody can change any more.
+
+A ClientApp's answer is read once, into what is hashed and kept; so its child may keep the memory and use it again
+(fresh pages for 100 MB take 55 ms, written ones 10).
+"""
 
 from __future__ import annotations
 
@@ -25,13 +29,26 @@ def check_sealed(fd: int) -> int:
     Raises:
         BadUpdate: it is something else; its reader could be stopped or deceived while it reads.
     """
-    try:
-        seals = fcntl.fcntl(fd, fcntl.F_GET_SEALS)
-    except OSError as error:
-        raise BadUpdate("a child handed over a descriptor that is no memfd") from error
-    if seals & SEALS != SEALS:
+    if _seals(fd) & SEALS != SEALS:
         raise BadUpdate("a child handed over a memfd that is not sealed")
     return os.fstat(fd).st_size
+
+
+def check_memory(fd: int) -> int:
+    """Return the size that a memfd has now; it may change while it is read, but reading it never waits.
+
+    Raises:
+        BadUpdate: it is something else, whose reader could be stopped.
+    """
+    _seals(fd)
+    return os.fstat(fd).st_size
+
+
+def _seals(fd: int) -> int:
+    try:
+        return fcntl.fcntl(fd, fcntl.F_GET_SEALS)
+    except OSError as error:
+        raise BadUpdate("a child handed over a descriptor that is no memfd") from error
 
 
 def check_frame(message: dict[str, Any], fds: list[int]) -> None:
@@ -45,9 +62,10 @@ def check_frame(message: dict[str, Any], fds: list[int]) -> None:
         return  # a program of its own, with frames of its own
     if len(sizes) != len(fds):
         raise FrameError(f"frame {message.get('op')!r} announces {len(sizes)} objects and brings {len(fds)}")
-    for size, fd in zip(sizes, fds, strict=True):
+    for index, (size, fd) in enumerate(zip(sizes, fds, strict=True)):
+        lent = message["op"] == "reply" and index == 0
         try:
-            real = check_sealed(fd)
+            real = check_memory(fd) if lent else check_sealed(fd)
         except BadUpdate as error:
             raise FrameError(error.detail) from error
         if not isinstance(size, int) or isinstance(size, bool) or real != size:

@@ -10,7 +10,7 @@ import pytest
 from flwr.app import Array, ArrayRecord, Context, Message, MetricRecord, RecordDict
 
 from common.child import client, shim
-from common.child.records import SMALL, encode
+from common.child.records import SMALL, decode, encode, encode_lent
 
 kept: list[Any] = []
 
@@ -57,3 +57,23 @@ def test_an_instruction_counts_as_read_once_the_app_holds_nothing_of_it(app: Any
         os.close(each)
     assert frame["op"] == "reply", frame
     assert frame["read"] is read
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_an_answer_is_written_where_the_last_one_was_unless_the_app_still_has_it(keeps: bool) -> None:
+    shim.install(in_files=True)
+    shim.take_back()
+    kept.clear()
+    seen = []
+    for round_ in (1, 2, 3):
+        shim.take_back()
+        arrays = ArrayRecord({"w": Array(np.full(SMALL, round_, np.float32))})
+        fd, size = encode_lent(RecordDict({"arrays": arrays}))
+        seen.append((os.fstat(fd).st_ino, decode(fd, size)["arrays"]["w"].numpy().copy()))
+        if keeps:
+            kept.append(arrays)
+        del arrays
+    assert len({inode for inode, _ in seen}) == (3 if keeps else 1)
+    assert [set(values) for _, values in seen] == [{1.0}, {2.0}, {3.0}]
+    assert [set(record["w"].numpy()) for record in kept] == ([{1.0}, {2.0}, {3.0}] if keeps else [])
+    shim.install(in_files=False)

@@ -14,6 +14,7 @@ from client_node.ports.state import KeptUpdate, Position
 from client_node.services.updates import KeptUpdates, Reply
 from common.child.frames import object_header
 from common.child.records import seal
+from common.errors import BadUpdate
 from common.units import GIB, MIB
 
 JOB = "job_1"
@@ -91,3 +92,16 @@ def test_what_was_written_and_not_committed_is_gone_after_a_restart(kept: KeptUp
     assert kept.find(written.update.task, "c" * 64) is None
     kept.sweep()
     assert list(folder.iterdir()) == []
+
+
+def test_an_answer_that_becomes_shorter_or_is_no_object_leaves_nothing(kept: KeptUpdates, folder: Path) -> None:
+    for data, length in ((b"\xff" * 100, 100), (object_header([], {"hansa": '{"records":[]}'}), 1 << 30)):
+        fd = os.memfd_create("reply")
+        os.write(fd, data)
+        os.ftruncate(fd, length)
+        reply = Reply(fd)
+        with pytest.raises(BadUpdate):
+            kept.write(f"{JOB}/0/0", JOB, Position(0, 0), "c" * 64, reply, GIB)
+        reply.close()
+        kept.sweep()
+        assert list(folder.iterdir()) == []

@@ -127,6 +127,27 @@ def test_only_a_fully_sealed_memfd_is_accepted(tmp_path: Path) -> None:
     os.close(fd)
 
 
+def test_an_answer_may_be_memory_that_its_child_uses_again_and_nothing_else_may(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("123")
+    plain, kept = os.memfd_create("plain"), sealed()
+    file, (read, write) = os.open(tmp_path / "file", os.O_RDONLY), os.pipe()
+    os.write(plain, b"123")
+    check_frame({"op": "reply", "object": 3, "state": None}, [plain])
+    check_frame({"op": "reply", "object": 3, "state": 3}, [plain, kept])
+    refused = [
+        ({"op": "reply", "object": 3, "state": 3}, [kept, plain]),
+        ({"op": "reply", "object": 3, "state": None}, [file]),
+        ({"op": "reply", "object": 0, "state": None}, [read]),
+        ({"op": "exchange", "objects": [3]}, [plain]),
+        ({"op": "finished", "object": 3}, [plain]),
+    ]
+    for message, fds in refused:
+        with pytest.raises(frames.FrameError):
+            check_frame(message, fds)
+    for fd in (plain, kept, file, read, write):
+        os.close(fd)
+
+
 @pytest.mark.parametrize(
     ("message", "count"),
     [
