@@ -124,6 +124,10 @@ class Accounts:
             tasks += min(sites[site], guarantee)
         return tasks >= m
 
+    def barred(self, tenant: TenantId, sites: Sites, need: Need) -> int:
+        """Return how many nodes of ``sites`` the limits bar to further tasks, even if every node were free."""
+        return sum(max(0, sites[site] - limit) for site, limit, _ in self._bounds(tenant, sites, need))
+
     def limit_rooms_with(self, tenant: TenantId, sites: Sites, need: Need, extra: Mapping[TenantId, Held]) -> Rooms:
         """Return what ``limit_rooms`` would if ``extra``, by site, were held too (less, where it is negative)."""
         rooms = self.limit_rooms(tenant, sites, need)

@@ -55,6 +55,7 @@ class Line:
         self.reach: Ints = np.zeros(0, np.int64)
         self.m: Ints = np.zeros(0, np.int64)
         self.bound_ms: Ints = np.zeros(0, np.int64)
+        self.barred: Ints = np.zeros(0, np.int64)  # nodes in reach that the tenant's limits bar
         self.rank: Ints = np.zeros(0, np.int64)
         self.submit_ms: Ints = np.zeros(0, np.int64)
         self.share: Floats = np.zeros(0)
@@ -112,6 +113,7 @@ class Line:
         self.slack[queue.row], self.submit_ms[queue.row] = queue.asks[0][:2]
 
     def _grow(self, size: int) -> None:
+        self.barred = grown(self.barred, (size,))
         self.live, self.reach, self.m = grown(self.live, (size,)), grown(self.reach, (size,)), grown(self.m, (size,))
         self.bound_ms, self.rank = grown(self.bound_ms, (size,)), grown(self.rank, (size,))
         self.submit_ms = grown(self.submit_ms, (size,))

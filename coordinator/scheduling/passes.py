@@ -85,8 +85,10 @@ class Pass:
         self.again = False  # whether another pass may start more
         line, reaches = world.line, world.reaches
         self._can = line.live & (reaches.count[line.reach] >= line.m)  # may fit
-        self._closed = ~line.live | (reaches.supply[line.reach] < line.m)  # neither starts nor keeps nodes
-        self._in_the_way = np.zeros(len(reaches.count), np.int64)  # reservations in the way, by reach
+        admitted = reaches.supply[line.reach] - line.barred
+        self._closed = ~line.live | (admitted < line.m)  # neither starts nor keeps nodes
+        self._in_the_way = np.zeros(len(reaches.count), np.int64)  # reservations that keep some of it, by reach
+        self._kept_rows = np.zeros(len(reaches.count), np.int64)  # nodes that they keep of it
         self._heap: list[tuple[Key, int]] = []
         self._blocked: tuple[Key, Queue] | None = None  # the first that does not fit, once it is known
         self._blocked_known = False
@@ -226,24 +228,33 @@ class Pass:
         world, ask, reach = self.world, queue.head, queue.reach
         self._closed[queue.row] = True
         self._blocked_known = False
-        if most(world.accounts.limit_rooms(ask.tenant, reach.sites, ask.need), reach.sites) < ask.m:
+        if len(reach.able) - world.accounts.barred(ask.tenant, reach.sites, ask.need) < ask.m:
             return
         rooms, held_back = kept_rooms(world, ask, reach.sites, key, self.kept.reserved, self.now_ms + ask.bound_ms)
         self._held_back = self._held_back or held_back
-        if most(rooms, reach.sites) < ask.m or self._in_the_way[reach.number] >= world.policy.reservations:
+        if most(rooms, reach.sites) < ask.m or not world.policy.reservations:
             return
         rows = self.kept.others(reach.able)
-        kept = len(reach.able) - len(rows)
-        if kept and 3 * (kept + ask.m) > len(reach.able):
-            return  # one round may keep any number of nodes, several together a third: the rest is for backfill
         mine = reserve(world.pool, world.reaches.fit(reach), rows, ask, self.now_ms, self.order, rooms)
         if mine is None:
             return
         self.kept.add(mine)
         self.waits.append(Wait(ask.id, "reserved", f"{ask.m} nodes are kept for it", mine.at_ms))
-        self._in_the_way[world.reaches.touching(mine.rows)] += 1
-        self._closed |= self._in_the_way[world.line.reach] >= world.policy.reservations
-        if len(self.waits) >= max(MOST_RESERVED, world.policy.reservations):
+        self._close(mine.rows)
+
+    def _close(self, rows: Ints) -> None:
+        """Let those keep no more nodes in whose reach enough are kept: one ask may keep any number, several a third.
+
+        The rest is left to backfill.
+        """
+        line, reaches, policy = self.world.line, self.world.reaches, self.world.policy
+        kept = reaches.among(rows)
+        self._in_the_way += kept > 0
+        self._kept_rows += kept
+        its, most_of_it = self._kept_rows[line.reach], reaches.supply[line.reach]
+        self._closed |= self._in_the_way[line.reach] >= policy.reservations
+        self._closed |= (its > 0) & (3 * (its + line.m) > most_of_it)
+        if len(self.waits) >= max(MOST_RESERVED, policy.reservations):
             self._closed[:] = True
 
     def _queue(self, row: int) -> Queue:

@@ -132,7 +132,8 @@ class Pool:
 
     def on(self, node: NodeId) -> list[Lease]:
         """Return the leases on a node, the first to end first."""
-        return sorted(self._on.get(node, {}).values(), key=lambda lease: (lease.until_ms, lease.ask))
+        leases = list(self._on.get(node, {}).values())
+        return leases if len(leases) < 2 else sorted(leases, key=lambda lease: (lease.until_ms, lease.ask))
 
     def ends(self) -> list[tuple[int, str, NodeId]]:
         """Return when each lease ends, in order."""

@@ -113,14 +113,15 @@ class Reaches:
             fit.seen = 0
         self._pool.touched.clear()
 
-    def touching(self, rows: Ints) -> list[int]:
-        """Return the numbers of the reaches that have one of ``rows``."""
-        numbers: set[int] = set()
+    def among(self, rows: Ints) -> Ints:
+        """Return how many of ``rows`` each reach has, by number."""
+        count = np.zeros(len(self.count), np.int64)
         for fit in self._fits.values():
-            numbers.update(reach.number for reach in fit.anywhere if reach.mask[rows].any())
+            for reach in fit.anywhere:
+                count[reach.number] = reach.mask[rows].sum()
             for row in rows.tolist() if fit.through else ():
-                numbers.update(fit.through.get(row, ()))
-        return sorted(numbers)
+                count[list(fit.through.get(row, ()))] += 1
+        return count
 
     def _make(self, key: ReachKey) -> Reach:
         need, candidates, _ = key

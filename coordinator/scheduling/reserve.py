@@ -204,7 +204,10 @@ def _ready_at(pool: Pool, fit: Fit, row: int, bound_ms: int, now_ms: int) -> int
         return now_ms
     node = pool.nodes[row]
     assert node is not None  # noqa: S101  (it is in somebody's reach)
-    stock, leases = pool.free.at(np.array([row])), pool.on(node.id)
+    leases = pool.on(node.id)
+    if len(leases) == 1:
+        return leases[0].until_ms  # then nothing runs there
+    stock = pool.free.at(np.array([row]))
     for i, lease in enumerate(leases):
         stock.change(0, lease.need, lease.slices, pool.columns[row], +1)
         last = i + 1 == len(leases) or leases[i + 1].until_ms > lease.until_ms
@@ -215,11 +218,17 @@ def _ready_at(pool: Pool, fit: Fit, row: int, bound_ms: int, now_ms: int) -> int
 
 def _beyond(pool: Pool, task: Task, rows: Ints, at_ms: int) -> Stock:
     """Return what is free on the rows at a time if nothing else starts, beside one task each."""
-    stock = pool.free.at(rows)
+    stock, empty = pool.free.at(rows), []
     for i, row in enumerate(rows.tolist()):
         node = pool.nodes[row]
-        for lease in pool.on(node.id) if node else ():
-            if lease.until_ms <= at_ms:
-                stock.change(i, lease.need, lease.slices, pool.columns[row], +1)
+        leases = pool.on(node.id) if node else []
+        ended = [lease for lease in leases if lease.until_ms <= at_ms]
+        if leases and len(ended) == len(leases):
+            empty.append(i)
+            continue
+        for lease in ended:
+            stock.change(i, lease.need, lease.slices, pool.columns[row], +1)
+    whole = pool.total.at(rows[empty])
+    stock.flat[:, empty], stock.devices[:, empty] = whole.flat, whole.devices
     stock.take(np.arange(len(rows)), task, *stock.choose(task))
     return stock

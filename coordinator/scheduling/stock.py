@@ -65,7 +65,9 @@ class Stock:
 
     def change(self, row: int, need: Need, slices: tuple[Slice, ...], columns: dict[str, int], sign: int) -> None:
         """Take one task's amounts from a row (``sign`` -1) or give them back (+1)."""
-        self.flat[:, row] += (sign, sign * need.cpu_milli, sign * need.ram_mib)
+        self.flat[0, row] += sign
+        self.flat[1, row] += sign * need.cpu_milli
+        self.flat[2, row] += sign * need.ram_mib
         for piece in slices:
             column = columns.get(piece.device)
             if column is not None:  # else the device went away under the lease

@@ -176,6 +176,7 @@ class World:
         for tenant in self._stale:
             for queue in self.line.of.get(tenant, {}).values():
                 self.line.rank[queue.row], self.line.share[queue.row] = self._claim(queue)
+                self.line.barred[queue.row] = self.accounts.barred(tenant, queue.reach.sites, queue.reach.key[0])
         self._stale.clear()
         self.reaches.moved.clear()
 
