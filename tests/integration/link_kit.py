@@ -41,6 +41,15 @@ FAST = LinkOptions(
 )
 
 
+class MovableClock(SystemClock):
+    """The machine's clock with an offset on the wall time."""
+
+    offset = 0.0
+
+    def now(self) -> float:
+        return super().now() + self.offset
+
+
 def sha256(data: bytes) -> Digest:
     return Digest(hashlib.sha256(data).hexdigest())
 

@@ -7,17 +7,23 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from client_node.services.deploy import ModelServing
 from common import manifest as manifests
 from common.crypto.keys import key_id, new_ed25519, public_bytes
 from common.errors import NotFound
 from common.manifest import BlobRef, Manifest
+from common.sandbox import SandboxMode, available
 from common.wire import hansa_node_pb2 as pb
 from coordinator.compression.packing import pack_weights
 from coordinator.registry.graph import part
+
+MODE = SandboxMode.BWRAP if available()[0] else SandboxMode.NONE
+ZEROS = {"instances": [[0] * 8]}
 
 
 def linear_onnx(weights, bias, *, inputs="x", outputs="y"):
@@ -105,3 +111,14 @@ def joined_node(folder: Path, registry: Registry, tenant: str = "alpha") -> Path
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "node.json").write_text(json.dumps({"tenant": tenant, "manifest_keys": registry.pinned}))
     return folder
+
+
+async def ask(serving: ModelServing, path: str = "/v1/models/risk:predict", body: object = ZEROS, **kwargs):
+    async with httpx.AsyncClient(base_url=serving.url, timeout=30) as client:
+        return await client.post(path, json=body, **kwargs)
+
+
+async def value(serving: ModelServing) -> float:
+    answer = await ask(serving)
+    assert answer.status_code == 200, answer.text
+    return answer.json()["predictions"][0][0]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import grpc
 import grpc.aio
@@ -18,33 +16,14 @@ from common.clock import SystemClock
 from common.crypto.keys import load_p256, new_p256, private_pem, public_sha256
 from common.crypto.x509 import issue_node_cert, load_ca, make_ca, make_csr, read_node_cert
 from common.errors import BadInput, PlatformError, PolicyDenied, Unauthenticated
-from common.units import Seconds
 from common.wire import hansa_node_pb2 as pb
 from common.wire import methods
 from common.wire.methods import PROTOCOL
 from common.wire.status import error_of
 from coordinator.domain.nodes import NodeStatus
-from coordinator.rpc.limits import LinkLimits
-from tests.integration.link_kit import TASK, Agent, Kit, NodeDir, eventually, node_id, open_kit, sha256
+from tests.integration.link_kit import TASK, Agent, Kit, NodeDir, eventually, node_id, sha256
 
 pytestmark = pytest.mark.integration
-QUICK = LinkLimits(sweep_s=Seconds(0.05))
-
-
-class MovableClock(SystemClock):
-    """The machine's clock with an offset on the wall time."""
-
-    offset = 0.0
-
-    def now(self) -> float:
-        return super().now() + self.offset
-
-
-@pytest.fixture
-async def kit(tmp_path: Path) -> AsyncIterator[Kit]:
-    made = await open_kit(tmp_path, clock=MovableClock(), limits=QUICK)
-    yield made
-    await made.stop()
 
 
 async def ask_offset(channel: Channel) -> pb.UploadOffset | PlatformError:

@@ -3,37 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
-from common.clock import SystemClock
 from common.crypto.keys import new_p256
 from common.crypto.x509 import make_csr, read_node_cert
 from common.errors import Conflict, PlatformError
-from common.units import Seconds
-from coordinator.rpc.limits import LinkLimits
-from tests.integration.link_kit import Kit, open_kit
+from tests.integration.link_kit import Kit
 
 pytestmark = pytest.mark.integration
-QUICK = LinkLimits(sweep_s=Seconds(0.05))
-
-
-class MovableClock(SystemClock):
-    """The machine's clock with an offset on the wall time."""
-
-    offset = 0.0
-
-    def now(self) -> float:
-        return super().now() + self.offset
-
-
-@pytest.fixture
-async def kit(tmp_path: Path) -> AsyncIterator[Kit]:
-    made = await open_kit(tmp_path, clock=MovableClock(), limits=QUICK)
-    yield made
-    await made.stop()
 
 
 async def test_fifty_parallel_uses_of_one_join_token_make_one_node(kit: Kit) -> None:

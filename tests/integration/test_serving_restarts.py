@@ -9,47 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-import httpx
 import pytest
 
 from client_node.services.deploy import ModelServing
-from common.sandbox import SandboxMode, available
 from common.sandbox.limits import process_tree
 from common.wire import hansa_node_pb2 as pb
-from tests.integration.served_models import HandingLink, Registry, constant_linear, joined_node
+from tests.integration.served_models import MODE, ask, constant_linear, joined_node, value
 
 pytestmark = pytest.mark.integration
-MODE = SandboxMode.BWRAP if available()[0] else SandboxMode.NONE
-ZEROS = {"instances": [[0] * 8]}
-
-
-@pytest.fixture
-def registry() -> Registry:
-    return Registry()
-
-
-@pytest.fixture
-async def serving(tmp_path: Path, registry: Registry):
-    started = ModelServing(joined_node(tmp_path / "node", registry), MODE)
-    await started.start()
-    yield started
-    await started.close()
-
-
-@pytest.fixture
-def link(registry: Registry) -> HandingLink:
-    return HandingLink(registry)
-
-
-async def ask(serving: ModelServing, path: str = "/v1/models/risk:predict", body: object = ZEROS, **kwargs):
-    async with httpx.AsyncClient(base_url=serving.url, timeout=30) as client:
-        return await client.post(path, json=body, **kwargs)
-
-
-async def value(serving: ModelServing) -> float:
-    answer = await ask(serving)
-    assert answer.status_code == 200, answer.text
-    return answer.json()["predictions"][0][0]
 
 
 async def until_up(serving: ModelServing, old_pid: int) -> None:
@@ -132,7 +99,7 @@ sys.path.insert(0, {root!r})
 from client_node.services.deploy import ModelServing
 from common.sandbox import SandboxMode
 from common.wire import hansa_node_pb2 as pb
-from tests.integration.served_models import HandingLink, Registry
+from tests.integration.served_models import MODE, ZEROS, ask, value, HandingLink, Registry
 async def main():
     node, orders, blobs = Path(sys.argv[1]), sys.argv[2].split(","), Path(sys.argv[3])
     registry = Registry(blobs={{path.name: path.read_bytes() for path in blobs.iterdir()}})

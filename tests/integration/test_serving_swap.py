@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import httpx
 import pytest
@@ -15,13 +14,19 @@ import pytest
 from client_node.services.deploy import ModelServing
 from common import manifest as manifests
 from common.crypto.keys import new_ed25519
-from common.sandbox import SandboxMode, available
 from common.wire import hansa_node_pb2 as pb
-from tests.integration.served_models import HandingLink, Registry, constant_linear, joined_node, linear_onnx
+from tests.integration.served_models import (
+    MODE,
+    ZEROS,
+    Registry,
+    ask,
+    constant_linear,
+    joined_node,
+    linear_onnx,
+    value,
+)
 
 pytestmark = pytest.mark.integration
-MODE = SandboxMode.BWRAP if available()[0] else SandboxMode.NONE
-ZEROS = {"instances": [[0] * 8]}
 
 CLIENT = """
 import http.client, json, sys, time
@@ -44,35 +49,6 @@ while not os.path.exists(until):
     count += 1
 print(json.dumps({"seen": seen, "count": count}))
 """
-
-
-@pytest.fixture
-def registry() -> Registry:
-    return Registry()
-
-
-@pytest.fixture
-async def serving(tmp_path: Path, registry: Registry):
-    started = ModelServing(joined_node(tmp_path / "node", registry), MODE)
-    await started.start()
-    yield started
-    await started.close()
-
-
-@pytest.fixture
-def link(registry: Registry) -> HandingLink:
-    return HandingLink(registry)
-
-
-async def ask(serving: ModelServing, path: str = "/v1/models/risk:predict", body: object = ZEROS, **kwargs):
-    async with httpx.AsyncClient(base_url=serving.url, timeout=30) as client:
-        return await client.post(path, json=body, **kwargs)
-
-
-async def value(serving: ModelServing) -> float:
-    answer = await ask(serving)
-    assert answer.status_code == 200, answer.text
-    return answer.json()["predictions"][0][0]
 
 
 async def test_no_request_fails_while_versions_are_swapped_under_concurrent_clients(serving, link, registry, tmp_path):
