@@ -108,7 +108,6 @@ class Policy:
     head_start_ms: Mapping[str, float] = field(default_factory=dict)  # class -> ms; inf = strict
     half_life_ms: int | None = None  # None = nothing is ever forgotten
     reservations: int = 4  # gangs that may hold nodes back at one time; several together a third of what they can use
-    revoke_after_ms: int | None = None  # None = a lease is never cut short (the default)
 
 
 @dataclass(frozen=True, slots=True)
