@@ -118,8 +118,6 @@ def checked(policy: Policy) -> Policy:
         raise BadInput(f"the half-life is {policy.half_life_ms} ms; it must be at least 1 ms")
     if policy.reservations < 0:
         raise BadInput(f"reservations is {policy.reservations}; it must be 0 or more")
-    if policy.revoke_after_ms is not None and policy.revoke_after_ms < 0:
-        raise BadInput(f"revoke_after_ms is {policy.revoke_after_ms}; it must be 0 or more")
     return policy
 
 

@@ -18,6 +18,7 @@ NEEDS = (
     Need("cuda", 1000, 0, 1000, 0),
     Need("cuda", 300, 5_000, 500, 1_000),
     Need("cuda", 500, 0, 0, 0),
+    Need("cuda", 600, 0, 0, 1_500),
     Need("cuda", 2000, 0, 1000, 0),
     Need("rocm", 1000, 16_000, 1000, 0),
     Need("", 0, 0, 3000, 1_000),
@@ -38,7 +39,7 @@ def any_node(chance: random.Random, i: int) -> Node:
     devices = tuple(Device(f"g{i}-{j}", chance.choice(kinds), chance.choice((0, 16_000, 80_000))) for j in range(count))
     return Node(
         NodeId(f"n{i:02d}"), TenantId(f"s{chance.randrange(SITES)}"), chance.choice((2_000, 8_000)),
-        chance.choice((4_000, 64_000)), chance.choice((1, 1, 2, 4)), devices,
+        chance.choice((2_000, 4_000, 64_000)), chance.choice((1, 1, 2, 4)), devices,
         frozenset(chance.sample(("x", "y"), chance.randrange(3))), chance.choice((0.5, 1.0, 1.0, 2.0)),
     )  # fmt: skip
 
