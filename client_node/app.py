@@ -12,6 +12,7 @@ import structlog
 
 from client_node.adapters.grpc_link import GrpcLink
 from client_node.adapters.lease_log import SqliteLeaseLog
+from client_node.adapters.masks import SqliteMasks
 from client_node.adapters.nvml import Nvml
 from client_node.adapters.state import SqliteState
 from client_node.ports.devices import Driver
@@ -26,8 +27,10 @@ from client_node.services.judge import Judge
 from client_node.services.leased_apps import LeasedApps
 from client_node.services.leases import HeldLease, Leases
 from client_node.services.local_jobs import LocalJobs
+from client_node.services.maskwords import Party
 from client_node.services.node_dir import NodeDir
 from client_node.services.prepare import Preparation
+from client_node.services.protect import Protection
 from client_node.services.report import AgentFile, AgentState
 from client_node.services.serving_consent import by_policy
 from client_node.services.tasks import Tasks
@@ -93,10 +96,13 @@ class NodeAgent:
         watchdog = Watchdog(driver, leases, self._look_again, self._poll_s, asyncio.sleep)
         jobs = LocalJobs(place, prepared, judge, settings, watchdog, self._on_log)
         leased = LeasedApps(jobs, leases, lambda: settings().gpu_renew_ms / 1000, asyncio.sleep)
+        me = Party(who.node, who.tenant, lambda: load_credentials(place), clock)
+        protection = Protection(me, link, kept, SqliteMasks(state), place.masked, settings)
+        protection.sweep()
         self._file = AgentFile(place.agent_file, AgentState(os.getpid(), clock.now()), self._refresh)
-        tasks = Tasks(link, judge, jobs, kept, leased, settings, self._file.changed)
+        tasks = Tasks(link, judge, jobs, protection, leased, settings, self._file.changed)
         self._jobs, self._link = jobs, link
-        self._parts = Parts(state, state, judge, prepared, tasks, kept, devices, leases, serving)
+        self._parts = Parts(state, state, judge, prepared, tasks, kept, protection, devices, leases, serving)
         self.agent = Agent(link, self._parts, self.settings, self._file, clock)
 
     async def run(self, *beside: Coroutine[None, None, None]) -> None:

@@ -23,6 +23,7 @@ from common.units import MIB
 FILE = "settings.toml"
 _SANDBOXES = ("bwrap", "none")
 _REPLIES = ("allow", "deny")
+_MODES = ("plain", "mask")
 _ENVIRONMENT = re.compile(r"environments\.([a-z0-9-]+)")
 _TABLES = ("environments", "devices")
 _LISTS = {"allow_any_app": "federations", "labels": "words", "withheld_devices": "UUIDs"}
@@ -38,6 +39,9 @@ class NodeSettings:
     """Limits and permissions of one node."""
 
     individual_replies: str = "deny"  # "allow": updates of this node may be seen one by one
+    minimum_mode: str = "plain"  # "mask": updates leave this node in masked sums only
+    minimum_cohort: int = 3  # nodes that a masked sum must hold; never under 3
+    minimum_tenants: int = 1  # tenants that a masked sum must hold
     allow_any_app: tuple[str, ...] = ()  # federations whose apps run without an approval each
     environments: dict[str, str] = field(default_factory=lambda: {"default": sys.executable})  # name -> Python
     slots: int = 1  # tasks at once
@@ -142,7 +146,7 @@ def _with(settings: NodeSettings, key: str, value: Any) -> NodeSettings:  # noqa
         value = tuple(_word(key, str(item)) for item in value)
     elif type(value) is not type(old) or (isinstance(value, int) and value < 0):
         raise BadInput(f"{key} must be a {type(old).__name__} of at least nothing, got {value!r}")
-    for name, allowed in (("individual_replies", _REPLIES), ("sandbox", _SANDBOXES)):
+    for name, allowed in (("individual_replies", _REPLIES), ("sandbox", _SANDBOXES), ("minimum_mode", _MODES)):
         if key == name and value not in allowed:
             raise BadInput(f"{key} must be one of {', '.join(allowed)}, got {value!r}")
     return replace(settings, **{key: value})

@@ -14,6 +14,7 @@ from typing import Any
 
 from common.errors import BadInput
 from common.ids import slug
+from common.privacy.terms import AUTO, Privacy, parse_privacy
 
 Scalar = bool | int | float | str
 _COMPONENT = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
@@ -67,6 +68,7 @@ class JobSpec:
     wait_s: float = 600.0  # how long too few nodes may be waited for
     environment: str = "default"
     aggregation: str = "auto"  # "auto" | "mean"
+    privacy: Privacy = AUTO
     max_weight: float = 1e9  # declared maximum of num-examples
     model: str = ""  # "" = the app's name
     alias: str = "latest"
@@ -95,6 +97,7 @@ class JobSpec:
                 "datasets": tuple(data["datasets"]),
                 "cohort": Cohort(**data["cohort"]),
                 "resources": Resources(**data["resources"]),
+                "privacy": Privacy(**data.get("privacy", {})),
                 "export": Export(**export) if export else None,
             }
         )
@@ -186,7 +189,7 @@ def _same_kind(old: Scalar, new: Scalar) -> bool:
 def _hansa(base: JobSpec, table: dict[str, Any]) -> JobSpec:
     known = {
         "datasets", "cohort", "resources", "deadline_s", "wait_s", "environment", "aggregation", "max_weight", "model",
-        "alias", "checkpoint_every", "export", "priority",
+        "alias", "checkpoint_every", "export", "priority", "privacy",
     }  # fmt: skip
     _only(table, known, "tool.hansa")
     values: dict[str, Any] = {}
@@ -211,6 +214,7 @@ def _hansa(base: JobSpec, table: dict[str, Any]) -> JobSpec:
         **values,
         cohort=_cohort(_table(table, "cohort")),
         resources=_resources(_table(table, "resources")),
+        privacy=parse_privacy(table.get("privacy", "auto")),
         export=_export(_table(table, "export")) if "export" in table else None,
     )
 

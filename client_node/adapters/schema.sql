@@ -28,3 +28,15 @@ CREATE TABLE IF NOT EXISTS states (
     job TEXT NOT NULL, seq INTEGER NOT NULL, slot INTEGER NOT NULL, file TEXT NOT NULL, size INTEGER NOT NULL,
     PRIMARY KEY (job, seq, slot)
 ) STRICT;
+-- Masked sums. `signed` is for ever: one list of survivors a (job, round), whatever happens to the rest.
+CREATE TABLE IF NOT EXISTS masked (
+    task TEXT PRIMARY KEY, job TEXT NOT NULL, seq INTEGER NOT NULL, attempt INTEGER NOT NULL,
+    digest TEXT NOT NULL, size INTEGER NOT NULL, file TEXT NOT NULL, record BLOB NOT NULL
+) STRICT;
+CREATE TABLE IF NOT EXISTS signed (
+    job TEXT NOT NULL, seq INTEGER NOT NULL, statement TEXT NOT NULL, at REAL NOT NULL, PRIMARY KEY (job, seq)
+) STRICT;
+CREATE TABLE IF NOT EXISTS refusals (
+    id INTEGER PRIMARY KEY, at REAL NOT NULL, job TEXT NOT NULL, task TEXT NOT NULL, code TEXT NOT NULL,
+    message TEXT NOT NULL
+) STRICT;

@@ -17,7 +17,7 @@ from typing import Any
 from client_node.ports.state import Approval, Column, Dataset, KeptState, KeptUpdate, Position
 from common.errors import Conflict, NotFound
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 _BUSY_S = 10.0
 _UPDATE = "task, job, seq, slot, content, digest, size, file"
 

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from client_node.adapters.masks import SqliteMasks
 from client_node.commands.shared import Dir, Json, changed, opened, out
 from client_node.settings import FILE, change, load, save
-from common.cli.output import field
+from common.cli.output import Column, field
+from common.clock import iso
 
 app = typer.Typer(help="What this node allows, and its limits (settings.toml).", no_args_is_help=True)
 
@@ -24,6 +26,14 @@ def show(directory: Dir = None, as_json: Json = False) -> None:
     shown = [(key, field(key)) for key in values if key != "environments"]
     environments = [f"{name} = {python}" for name, python in sorted(settings.environments.items())]
     out().record(values, [*shown, ("environments", lambda _row: environments)])
+
+
+def refusals(directory: Dir = None, as_json: Json = False) -> None:
+    """Show what the coordinator wanted of this node's masked updates and was refused, newest first."""
+    with opened(directory) as (_, state):
+        rows = [asdict(one) | {"at": iso(one.at)} for one in SqliteMasks(state).refusals()]
+    columns: list[Column] = [(name.upper(), field(name)) for name in ("at", "task", "code", "message")]
+    out().rows(rows, columns, empty="nothing has been refused")
 
 
 @app.command("set")

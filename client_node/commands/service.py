@@ -17,7 +17,7 @@ _FILES = (
     "node.json", "key.pem", "next.pem", "serving.token", "cert.pem", "ca.pem", "settings.toml", "node.sqlite",
     "node.sqlite-wal", "node.sqlite-shm", "agent.json", "lock", "service.json",
 )  # fmt: skip
-_FOLDERS = ("apps", "updates", "jobs", "models", "cache", "log")
+_FOLDERS = ("apps", "updates", "masked", "jobs", "models", "cache", "log")
 
 
 def install_service(

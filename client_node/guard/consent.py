@@ -45,6 +45,7 @@ class JobRequest:
     gpu_milli: int = 0
     gpu_kind: str = ""
     gpu_memory_mib: int = 0  # of each device
+    mode: str = ""  # how its replies leave the node, "plain" or "mask"; "" = that is seen with each task
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class NodeRules:
     approved: frozenset[tuple[str, str]] = frozenset()  # (federation, app digest)
     any_app: frozenset[str] = frozenset()  # federations whose apps need no approval one by one
     individual_replies: bool = False
+    minimum_mode: str = "plain"  # "mask": only masked sums of replies may leave
     environments: frozenset[str] = frozenset()
     cpus: int = 0
     memory_mib: int = 0
@@ -124,7 +126,22 @@ def _about_app(request: JobRequest, rules: NodeRules) -> tuple[Denial, ...]:
     )
 
 
+MASKED_ONLY = Denial(
+    "mode_too_low",
+    "This reply was made for a masked sum and would leave the node as it is.",
+    "nothing to do: no reply is sent in a weaker mode than it was asked for in",
+)
+
+
 def _about_replies(request: JobRequest, rules: NodeRules) -> tuple[Denial, ...]:
+    if rules.minimum_mode == "mask" and (request.individual or request.mode == "plain"):
+        return (
+            Denial(
+                "mode_too_low",
+                "This job's replies would leave the node unmasked, and this node gives them to masked sums only.",
+                "hansa node policy set minimum_mode plain",
+            ),
+        )
     if not request.individual or rules.individual_replies:
         return ()
     return (

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+PRIVATE = ".private"  # ending of the file of an update that is only ever sent masked
+
 
 class Position(NamedTuple):
     """Where a task stands in its job: exchange and message; tuples order as the job does."""
@@ -62,6 +64,11 @@ class KeptUpdate:
     digest: str
     size: int
     file: str  # name under updates/
+
+    @property
+    def private(self) -> bool:
+        """Say whether it must not leave the node as it is."""
+        return self.file.endswith(PRIVATE)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from client_node.services.devices import Devices
 from client_node.services.judge import Judge
 from client_node.services.leases import Leases
 from client_node.services.prepare import Preparation
+from client_node.services.protect import Protection
 from client_node.services.report import AgentFile, node_report
 from client_node.services.tasks import Tasks
 from client_node.services.updates import KeptUpdates
@@ -78,6 +79,7 @@ class Parts:
     prepared: Preparation
     tasks: Tasks
     kept: KeptUpdates
+    protection: Protection
     devices: Devices
     leases: Leases
     serving: Serving
@@ -101,7 +103,9 @@ class Agent:
     async def hello(self) -> pb.Hello:
         """Return the report, the updates kept, and the models served."""
         held = [
-            pb.HeldUpdate(task=u.task, digest=u.digest, size=u.size, content=u.content) for u in self._parts.kept.held()
+            pb.HeldUpdate(task=u.task, digest=u.digest, size=u.size, content=u.content)
+            for u in self._parts.kept.held()
+            if not u.private
         ]
         return pb.Hello(report=self._report(), held=held, deployed=self._parts.serving.statuses())
 
@@ -115,6 +119,8 @@ class Agent:
                 self._do(self._prepare(event.prepare))
             case "task":
                 parts.tasks.offered(event.task)
+            case "mask":
+                self._do(parts.protection.order(event.mask))
             case "cancel":
                 self._do(parts.tasks.cancel(event.cancel.task))
             case "closed":

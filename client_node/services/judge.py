@@ -37,9 +37,10 @@ class Judge:
         rules = self._rules(request.federation)
         return (*judge(request, rules), *self._by_policy(request, rules))
 
-    def consider_reply(self, request: JobRequest, *, fold: bool) -> tuple[Denial, ...]:
+    def consider_reply(self, request: JobRequest, *, fold: bool, masked: bool) -> tuple[Denial, ...]:
         """Judge one task of the job; its reply may be seen alone even where the job did not say so before."""
-        return self.consider(replace(request, individual=request.individual or not fold))
+        mode = "mask" if masked else "plain"
+        return self.consider(replace(request, individual=request.individual or not fold, mode=mode))
 
     def mounts(self, request: JobRequest) -> dict[str, Path]:
         """Return dataset name -> file, for all that the job may see."""
@@ -54,6 +55,7 @@ class Judge:
             approved=frozenset((a.federation, a.app_digest) for a in self._catalogue.approvals()),
             any_app=frozenset(settings.allow_any_app),
             individual_replies=settings.individual_replies == "allow",
+            minimum_mode=settings.minimum_mode,
             environments=frozenset(settings.environments),
             cpus=settings.cpus,
             memory_mib=settings.memory_mib,

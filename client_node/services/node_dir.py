@@ -56,6 +56,10 @@ class NodeDir:
         return self.root / "updates"
 
     @property
+    def masked(self) -> Path:
+        return self.root / "masked"
+
+    @property
     def apps(self) -> Path:
         return self.root / "apps"
 
@@ -85,7 +89,7 @@ class NodeDir:
 
     def prepare(self) -> None:
         """Make the folders, for the owner only."""
-        for folder in (self.root, self.updates, self.apps, self.jobs, self.cache, self.log):
+        for folder in (self.root, self.updates, self.masked, self.apps, self.jobs, self.cache, self.log):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     @property

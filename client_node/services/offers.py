@@ -54,6 +54,7 @@ def read_prepare(prepare: pb.Prepare) -> PreparedJob:
         app_digest=digest(prepare.app_digest, what="app digest"),
         app_name=prepare.app_name,
         individual=prepare.individual,
+        mode=spec.privacy.mode if spec.privacy.mode in {"plain", "mask"} else "",
         datasets=spec.datasets,
         environment=spec.environment,
         cpus=spec.resources.cpus,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from client_node.guard.consent import Denial
+from client_node.guard.consent import MASKED_ONLY, Denial
 from client_node.guard.errors import without_words
 from client_node.ports.link import Link
 from client_node.ports.state import KeptUpdate, Position
@@ -25,10 +25,12 @@ from client_node.services.leased_apps import LeasedApps
 from client_node.services.leases import HeldLease
 from client_node.services.local_jobs import LocalJob, LocalJobs
 from client_node.services.offers import PreparedJob, read_offer
-from client_node.services.updates import KeptUpdates, Reply
+from client_node.services.protect import Protection
+from client_node.services.sending import send_update
+from client_node.services.updates import Reply
 from client_node.services.warm_app import FRESH
 from client_node.settings import NodeSettings
-from common.errors import AppFailed, LeaseLost, NotFound, PlatformError, PolicyDenied, Unreachable
+from common.errors import AppFailed, PlatformError
 from common.failpoints import failpoint
 from common.units import GIB
 from common.wire import hansa_node_pb2 as pb
@@ -57,7 +59,7 @@ class Tasks:
         link: Link,
         judge: Judge,
         jobs: LocalJobs,
-        kept: KeptUpdates,
+        protection: Protection,
         leased: LeasedApps,
         settings: Callable[[], NodeSettings],
         on_change: Callable[[], None],
@@ -65,7 +67,8 @@ class Tasks:
         self._link = link
         self._judge = judge
         self._jobs = jobs
-        self._kept = kept
+        self._kept = protection.kept
+        self._protection = protection
         self._leased = leased
         self._settings = settings
         self._on_change = on_change
@@ -99,18 +102,20 @@ class Tasks:
         await self._stop(lambda busy: busy.offer.job == job and busy.offer.seq == seq)
         still = tuple(busy.position for busy in self.running.values() if busy.offer.job == job)
         await asyncio.to_thread(self._kept.close_exchange, job, seq, still)
+        await self._protection.close(job, seq)
 
     async def drop_job(self, job: str) -> None:
         """Forget a job: its tasks, its app, its updates and its state."""
         await self._stop(lambda busy: busy.offer.job == job)
         await self._jobs.close(job)
         await asyncio.to_thread(self._kept.drop_job, job)
+        await self._protection.close(job)
         await self._jobs.tidy()
 
     async def resend(self, jobs: frozenset[str]) -> None:
         """Send the kept updates of ``jobs`` again; the coordinator says which it still needs."""
         for kept in self._kept.held():
-            if kept.job in jobs and kept.task not in self.running:
+            if kept.job in jobs and kept.task not in self.running and not kept.private:
                 offer = pb.TaskOffer(task=kept.task, job=kept.job, seq=kept.position.seq, slot=kept.position.slot)
                 offer.content.digest = kept.content
                 self._begin(offer, kept.position, self._deliver(kept), after=None)
@@ -167,17 +172,24 @@ class Tasks:
             self._failed(task, "node_error", f"the node itself failed: {message}")
 
     async def _answer(self, offer: pb.TaskOffer, position: Position) -> None:
-        kept = self._kept.find(offer.task, offer.content.digest)
-        if kept is not None:
-            await self._deliver(kept)
+        kept, masked = self._kept.find(offer.task, offer.content.digest), offer.HasField("mask")
+        if kept is not None and not masked:
+            if kept.private:
+                self._deny(offer.task, (MASKED_ONLY,))
+            else:
+                await self._deliver(kept)
             return
         job = self._jobs.find(offer.job)
         if job is None:
             raise AppFailed(f"job {offer.job} was not prepared at this node", reason="node_error")
         leases = self._leased.leases
         lease = leases.read(offer, job)
-        if denials := (*self._judge.consider_reply(job.request, fold=offer.fold), *leases.refusals(lease)):
+        consent = self._judge.consider_reply(job.request, fold=offer.fold, masked=masked)
+        if denials := (*consent, *(leases.refusals(lease) if kept is None else ())):
             self._deny(offer.task, denials)
+            return
+        if kept is not None:
+            await self._protection.begin(offer, job, kept)
             return
         async with self._leased.hold(lease) as held:
             self.running[offer.task].held = held
@@ -187,13 +199,17 @@ class Tasks:
             durable = asyncio.Event()
             kept, sending = await self._train(offer, position, job, held, durable)
             leases.finish(held)
+            if sending is None:
+                await self._protection.begin(offer, job, kept)
+                return
             self._ready(kept)
             durable.set()
             await sending
 
     async def _train(
         self, offer: pb.TaskOffer, position: Position, job: PreparedJob, held: HeldLease, durable: asyncio.Event
-    ) -> tuple[KeptUpdate, asyncio.Task[None]]:
+    ) -> tuple[KeptUpdate, asyncio.Task[None] | None]:
+        """Return the reply, kept, and what sends it; None: it does not leave the node as it is."""
         until = asyncio.get_running_loop().time() + offer.lease_s
         here = await self._jobs.open(job)
         async with AsyncExitStack() as stack:
@@ -208,18 +224,21 @@ class Tasks:
             stack.callback(reply.close)
             failpoint("task_trained_before_keep")
             write = asyncio.to_thread(
-                self._kept.write, offer.task, offer.job, position, offer.content.digest, reply, MAX_REPLY
-            )
+                self._kept.write, offer.task, offer.job, position, offer.content.digest, reply, MAX_REPLY,
+                private=offer.HasField("mask"),
+            )  # fmt: skip
             written = await to_its_end(write)
-            sending = asyncio.create_task(self._send(written.update, durable))
+            update = written.update
+            sending = None if update.private else asyncio.create_task(self._send(update, durable))
             try:
                 await to_its_end(asyncio.to_thread(self._kept.commit, written))
             except BaseException:
-                await dropped(sending)
+                if sending is not None:
+                    await dropped(sending)
                 raise
             after = self._kept.state_before(offer.job, Position(position.seq, position.slot + 1))
             here.app.remember(after.file if after else FRESH)
-            return written.update, sending
+            return update, sending
 
     async def _reply(self, here: LocalJob, offer: pb.TaskOffer, position: Position, held: HeldLease) -> Reply:
         instruction, read = await here.instructions.fetch(self._link, offer), False
@@ -228,7 +247,7 @@ class Tasks:
             async with self._slots:
                 self._say(pb.TaskStatus(task=offer.task, state=pb.TaskStatus.RUNNING))
                 reply = await self._run(here, offer, held, instruction, position)
-            read = reply.read
+            read = reply.read and not self._protection.needs(offer, instruction)
             return reply
         finally:
             here.instructions.done(instruction, read=read)
@@ -251,15 +270,7 @@ class Tasks:
         await self._send(kept)
 
     async def _send(self, kept: KeptUpdate, durable: asyncio.Event | None = None) -> None:
-        try:
-            result = await self._link.upload(kept.task, self._kept.path(kept), kept.digest, kept.size, last=durable)
-        except (NotFound, PolicyDenied, LeaseLost, Unreachable) as error:
-            # kept all the same: the coordinator offers the task again when it comes to it
-            _log.info("upload_not_wanted_now", task=kept.task, detail=error.detail)
-            return
-        failpoint("uploaded_before_ack")
-        if not result.accepted:
-            _log.warning("update_dropped", task=kept.task, code=result.code, message=result.message)
+        await send_update(self._link, kept.task, self._kept.path(kept), kept.digest, kept.size, durable)
 
     # ---- words ------------------------------------------------------------------------------------------------------
 
@@ -283,6 +294,7 @@ class Tasks:
         status = pb.TaskStatus(
             task=task, state=pb.TaskStatus.DENIED, reason=denials[0].code, message=message, denials=told
         )
+        self._protection.refused(task, denials[0].code, message)
         self._say(status)
 
     async def _stop(self, which: Callable[[RunningTask], bool]) -> None:

@@ -9,7 +9,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from client_node.ports.state import KeptState, KeptUpdate, Position, TaskState
+from client_node.ports.state import PRIVATE, KeptState, KeptUpdate, Position, TaskState
 from common.crypto.files import sync_folder
 from common.errors import BadUpdate, QuotaExceeded
 from common.failpoints import failpoint
@@ -19,6 +19,7 @@ from common.units import CHUNK, MIB
 from common.writeback import start_writing
 
 _SLICE = 8 * MIB  # bytes after which the disk may begin
+_PLAIN = ".update"
 _WORTH_RECYCLING = MIB  # overwriting a file takes half the time of a fresh one
 
 
@@ -83,7 +84,9 @@ class KeptUpdates:
         """Return where a state's bytes are; None: it had no records."""
         return self._folder / kept.file if kept.file else None
 
-    def write(self, task: str, job: str, at: Position, content: str, reply: Reply, limit: int) -> Written:
+    def write(
+        self, task: str, job: str, at: Position, content: str, reply: Reply, limit: int, *, private: bool = False
+    ) -> Written:
         """Write a reply and the state it left; nothing is durable, and no row names it, before ``commit``.  Blocks.
 
         Args:
@@ -93,19 +96,21 @@ class KeptUpdates:
             content: Digest of the instruction that it answers.
             reply: The child's memory.
             limit: Largest size taken, bytes, of each of the two.
+            private: Only a masked sum of it may leave the node.
 
         Raises:
             BadUpdate: it is no memory, or what it held is no object. QuotaExceeded: it is too large.
         """
         stem = f"{job}-{at.seq}-{at.slot}-{secrets.token_hex(4)}"
         before = self._state.state_before(job, at)
-        target = self._folder / f"{stem}.update"
+        name = f"{stem}{PRIVATE if private else _PLAIN}"
+        target = self._folder / name
         with self._lock:
             if (free := self._free.pop(job, None)) is not None:
                 free.rename(target)
         digest, size = copy_memory(reply.content, target, limit)
         _check_content(target, size)
-        update = KeptUpdate(task, job, at, content, digest, size, f"{stem}.update")
+        update = KeptUpdate(task, job, at, content, digest, size, name)
         state = None
         if reply.state is not None:
             _, state_size = copy_memory(reply.state, self._folder / f"{stem}.state", limit)
@@ -141,7 +146,7 @@ class KeptUpdates:
     def _recycled(self, job: str, name: str) -> bool:
         """Set an update's file aside for the job's next one; states are not: an app may map them still."""
         path = self._folder / name
-        if path.suffix != ".update":
+        if path.suffix not in {_PLAIN, PRIVATE}:
             return False
         with self._lock:
             if job in self._free or not path.exists() or path.stat().st_size < _WORTH_RECYCLING:

@@ -80,6 +80,7 @@ class Federation(TypedDict):
     owner: str
     title: str
     individual_replies: bool
+    minimum_mode: str
     created_at: str
     members: list[Member]
 

@@ -53,7 +53,13 @@ class Federations:
         self._http = http
 
     def create(
-        self, federation: str, tenants: Sequence[str] = (), *, title: str = "", individual_replies: bool = False
+        self,
+        federation: str,
+        tenants: Sequence[str] = (),
+        *,
+        title: str = "",
+        individual_replies: bool = False,
+        minimum_mode: str = "plain",
     ) -> Federation:
         """Create a federation and invite ``tenants``."""
         body = {
@@ -61,6 +67,7 @@ class Federations:
             "title": title,
             "tenants": [*tenants],
             "individual_replies": individual_replies,
+            "minimum_mode": minimum_mode,
         }
         return self._http.call(Federation, "POST", "/federations", body)
 

@@ -8,20 +8,22 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class NodeEvent(_message.Message):
-    __slots__ = ("hello", "report", "prepared", "task", "deploy", "log")
+    __slots__ = ("hello", "report", "prepared", "task", "deploy", "log", "mask")
     HELLO_FIELD_NUMBER: _ClassVar[int]
     REPORT_FIELD_NUMBER: _ClassVar[int]
     PREPARED_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
     DEPLOY_FIELD_NUMBER: _ClassVar[int]
     LOG_FIELD_NUMBER: _ClassVar[int]
+    MASK_FIELD_NUMBER: _ClassVar[int]
     hello: Hello
     report: NodeReport
     prepared: Prepared
     task: TaskStatus
     deploy: DeployStatus
     log: LogChunk
-    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., report: _Optional[_Union[NodeReport, _Mapping]] = ..., prepared: _Optional[_Union[Prepared, _Mapping]] = ..., task: _Optional[_Union[TaskStatus, _Mapping]] = ..., deploy: _Optional[_Union[DeployStatus, _Mapping]] = ..., log: _Optional[_Union[LogChunk, _Mapping]] = ...) -> None: ...
+    mask: MaskWord
+    def __init__(self, hello: _Optional[_Union[Hello, _Mapping]] = ..., report: _Optional[_Union[NodeReport, _Mapping]] = ..., prepared: _Optional[_Union[Prepared, _Mapping]] = ..., task: _Optional[_Union[TaskStatus, _Mapping]] = ..., deploy: _Optional[_Union[DeployStatus, _Mapping]] = ..., log: _Optional[_Union[LogChunk, _Mapping]] = ..., mask: _Optional[_Union[MaskWord, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("protocol", "release", "node_time", "report", "held", "deployed")
@@ -230,7 +232,7 @@ class LogChunk(_message.Message):
     def __init__(self, job: _Optional[str] = ..., text: _Optional[str] = ...) -> None: ...
 
 class CoordinatorEvent(_message.Message):
-    __slots__ = ("welcome", "prepare", "task", "cancel", "closed", "ended", "deploy", "undeploy", "farewell")
+    __slots__ = ("welcome", "prepare", "task", "cancel", "closed", "ended", "deploy", "undeploy", "farewell", "mask")
     WELCOME_FIELD_NUMBER: _ClassVar[int]
     PREPARE_FIELD_NUMBER: _ClassVar[int]
     TASK_FIELD_NUMBER: _ClassVar[int]
@@ -240,6 +242,7 @@ class CoordinatorEvent(_message.Message):
     DEPLOY_FIELD_NUMBER: _ClassVar[int]
     UNDEPLOY_FIELD_NUMBER: _ClassVar[int]
     FAREWELL_FIELD_NUMBER: _ClassVar[int]
+    MASK_FIELD_NUMBER: _ClassVar[int]
     welcome: Welcome
     prepare: Prepare
     task: TaskOffer
@@ -249,7 +252,8 @@ class CoordinatorEvent(_message.Message):
     deploy: Deploy
     undeploy: Undeploy
     farewell: Farewell
-    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., prepare: _Optional[_Union[Prepare, _Mapping]] = ..., task: _Optional[_Union[TaskOffer, _Mapping]] = ..., cancel: _Optional[_Union[TaskCancel, _Mapping]] = ..., closed: _Optional[_Union[ExchangeClosed, _Mapping]] = ..., ended: _Optional[_Union[JobEnded, _Mapping]] = ..., deploy: _Optional[_Union[Deploy, _Mapping]] = ..., undeploy: _Optional[_Union[Undeploy, _Mapping]] = ..., farewell: _Optional[_Union[Farewell, _Mapping]] = ...) -> None: ...
+    mask: MaskOrder
+    def __init__(self, welcome: _Optional[_Union[Welcome, _Mapping]] = ..., prepare: _Optional[_Union[Prepare, _Mapping]] = ..., task: _Optional[_Union[TaskOffer, _Mapping]] = ..., cancel: _Optional[_Union[TaskCancel, _Mapping]] = ..., closed: _Optional[_Union[ExchangeClosed, _Mapping]] = ..., ended: _Optional[_Union[JobEnded, _Mapping]] = ..., deploy: _Optional[_Union[Deploy, _Mapping]] = ..., undeploy: _Optional[_Union[Undeploy, _Mapping]] = ..., farewell: _Optional[_Union[Farewell, _Mapping]] = ..., mask: _Optional[_Union[MaskOrder, _Mapping]] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("protocol", "release", "coordinator_time", "node", "tenant", "name", "certificate_until", "running_jobs")
@@ -302,7 +306,7 @@ class Prepare(_message.Message):
     def __init__(self, job: _Optional[str] = ..., federation: _Optional[str] = ..., owner_tenant: _Optional[str] = ..., submitted_by: _Optional[str] = ..., app_digest: _Optional[str] = ..., bundle: _Optional[_Union[ContentRef, _Mapping]] = ..., spec: _Optional[str] = ..., app_name: _Optional[str] = ..., individual: _Optional[bool] = ...) -> None: ...
 
 class TaskOffer(_message.Message):
-    __slots__ = ("task", "job", "seq", "slot", "message_type", "content", "run_id", "flower_node_id", "partition_id", "num_partitions", "group_id", "message_id", "lease_s", "seed", "max_weight", "fold", "ttl_s", "lease", "tenant", "slices", "cpu_milli", "ram_mib", "base")
+    __slots__ = ("task", "job", "seq", "slot", "message_type", "content", "run_id", "flower_node_id", "partition_id", "num_partitions", "group_id", "message_id", "lease_s", "seed", "max_weight", "fold", "ttl_s", "lease", "tenant", "slices", "cpu_milli", "ram_mib", "base", "mask")
     TASK_FIELD_NUMBER: _ClassVar[int]
     JOB_FIELD_NUMBER: _ClassVar[int]
     SEQ_FIELD_NUMBER: _ClassVar[int]
@@ -326,6 +330,7 @@ class TaskOffer(_message.Message):
     CPU_MILLI_FIELD_NUMBER: _ClassVar[int]
     RAM_MIB_FIELD_NUMBER: _ClassVar[int]
     BASE_FIELD_NUMBER: _ClassVar[int]
+    MASK_FIELD_NUMBER: _ClassVar[int]
     task: str
     job: str
     seq: int
@@ -349,7 +354,8 @@ class TaskOffer(_message.Message):
     cpu_milli: int
     ram_mib: int
     base: ContentRef
-    def __init__(self, task: _Optional[str] = ..., job: _Optional[str] = ..., seq: _Optional[int] = ..., slot: _Optional[int] = ..., message_type: _Optional[str] = ..., content: _Optional[_Union[ContentRef, _Mapping]] = ..., run_id: _Optional[int] = ..., flower_node_id: _Optional[int] = ..., partition_id: _Optional[int] = ..., num_partitions: _Optional[int] = ..., group_id: _Optional[str] = ..., message_id: _Optional[str] = ..., lease_s: _Optional[float] = ..., seed: _Optional[int] = ..., max_weight: _Optional[float] = ..., fold: _Optional[bool] = ..., ttl_s: _Optional[float] = ..., lease: _Optional[str] = ..., tenant: _Optional[str] = ..., slices: _Optional[_Iterable[_Union[Slice, _Mapping]]] = ..., cpu_milli: _Optional[int] = ..., ram_mib: _Optional[int] = ..., base: _Optional[_Union[ContentRef, _Mapping]] = ...) -> None: ...
+    mask: MaskTerms
+    def __init__(self, task: _Optional[str] = ..., job: _Optional[str] = ..., seq: _Optional[int] = ..., slot: _Optional[int] = ..., message_type: _Optional[str] = ..., content: _Optional[_Union[ContentRef, _Mapping]] = ..., run_id: _Optional[int] = ..., flower_node_id: _Optional[int] = ..., partition_id: _Optional[int] = ..., num_partitions: _Optional[int] = ..., group_id: _Optional[str] = ..., message_id: _Optional[str] = ..., lease_s: _Optional[float] = ..., seed: _Optional[int] = ..., max_weight: _Optional[float] = ..., fold: _Optional[bool] = ..., ttl_s: _Optional[float] = ..., lease: _Optional[str] = ..., tenant: _Optional[str] = ..., slices: _Optional[_Iterable[_Union[Slice, _Mapping]]] = ..., cpu_milli: _Optional[int] = ..., ram_mib: _Optional[int] = ..., base: _Optional[_Union[ContentRef, _Mapping]] = ..., mask: _Optional[_Union[MaskTerms, _Mapping]] = ...) -> None: ...
 
 class TaskCancel(_message.Message):
     __slots__ = ("task", "reason")
@@ -404,6 +410,179 @@ class Farewell(_message.Message):
     code: str
     message: str
     def __init__(self, code: _Optional[str] = ..., message: _Optional[str] = ...) -> None: ...
+
+class MaskTerms(_message.Message):
+    __slots__ = ("attempt", "ring", "range_bits", "weight_bits")
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    RING_FIELD_NUMBER: _ClassVar[int]
+    RANGE_BITS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_BITS_FIELD_NUMBER: _ClassVar[int]
+    attempt: int
+    ring: int
+    range_bits: int
+    weight_bits: int
+    def __init__(self, attempt: _Optional[int] = ..., ring: _Optional[int] = ..., range_bits: _Optional[int] = ..., weight_bits: _Optional[int] = ...) -> None: ...
+
+class MaskAdvert(_message.Message):
+    __slots__ = ("node", "tenant", "mask_key", "seal_key", "layout", "range_bits", "weight_bits", "certificate", "signature")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    TENANT_FIELD_NUMBER: _ClassVar[int]
+    MASK_KEY_FIELD_NUMBER: _ClassVar[int]
+    SEAL_KEY_FIELD_NUMBER: _ClassVar[int]
+    LAYOUT_FIELD_NUMBER: _ClassVar[int]
+    RANGE_BITS_FIELD_NUMBER: _ClassVar[int]
+    WEIGHT_BITS_FIELD_NUMBER: _ClassVar[int]
+    CERTIFICATE_FIELD_NUMBER: _ClassVar[int]
+    SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    tenant: str
+    mask_key: bytes
+    seal_key: bytes
+    layout: str
+    range_bits: int
+    weight_bits: int
+    certificate: bytes
+    signature: bytes
+    def __init__(self, node: _Optional[str] = ..., tenant: _Optional[str] = ..., mask_key: _Optional[bytes] = ..., seal_key: _Optional[bytes] = ..., layout: _Optional[str] = ..., range_bits: _Optional[int] = ..., weight_bits: _Optional[int] = ..., certificate: _Optional[bytes] = ..., signature: _Optional[bytes] = ...) -> None: ...
+
+class MaskWord(_message.Message):
+    __slots__ = ("task", "attempt", "advertised", "shares", "signed", "answers", "refusal")
+    class Advertised(_message.Message):
+        __slots__ = ("advert", "layout")
+        ADVERT_FIELD_NUMBER: _ClassVar[int]
+        LAYOUT_FIELD_NUMBER: _ClassVar[int]
+        advert: MaskAdvert
+        layout: bytes
+        def __init__(self, advert: _Optional[_Union[MaskAdvert, _Mapping]] = ..., layout: _Optional[bytes] = ...) -> None: ...
+    class Shares(_message.Message):
+        __slots__ = ("sealed", "commitment")
+        SEALED_FIELD_NUMBER: _ClassVar[int]
+        COMMITMENT_FIELD_NUMBER: _ClassVar[int]
+        sealed: _containers.RepeatedCompositeFieldContainer[MaskSealed]
+        commitment: bytes
+        def __init__(self, sealed: _Optional[_Iterable[_Union[MaskSealed, _Mapping]]] = ..., commitment: _Optional[bytes] = ...) -> None: ...
+    class Signed(_message.Message):
+        __slots__ = ("signature",)
+        SIGNATURE_FIELD_NUMBER: _ClassVar[int]
+        signature: bytes
+        def __init__(self, signature: _Optional[bytes] = ...) -> None: ...
+    class Answers(_message.Message):
+        __slots__ = ("shares",)
+        SHARES_FIELD_NUMBER: _ClassVar[int]
+        shares: _containers.RepeatedCompositeFieldContainer[MaskShare]
+        def __init__(self, shares: _Optional[_Iterable[_Union[MaskShare, _Mapping]]] = ...) -> None: ...
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    ADVERTISED_FIELD_NUMBER: _ClassVar[int]
+    SHARES_FIELD_NUMBER: _ClassVar[int]
+    SIGNED_FIELD_NUMBER: _ClassVar[int]
+    ANSWERS_FIELD_NUMBER: _ClassVar[int]
+    REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    task: str
+    attempt: int
+    advertised: MaskWord.Advertised
+    shares: MaskWord.Shares
+    signed: MaskWord.Signed
+    answers: MaskWord.Answers
+    refusal: Denial
+    def __init__(self, task: _Optional[str] = ..., attempt: _Optional[int] = ..., advertised: _Optional[_Union[MaskWord.Advertised, _Mapping]] = ..., shares: _Optional[_Union[MaskWord.Shares, _Mapping]] = ..., signed: _Optional[_Union[MaskWord.Signed, _Mapping]] = ..., answers: _Optional[_Union[MaskWord.Answers, _Mapping]] = ..., refusal: _Optional[_Union[Denial, _Mapping]] = ...) -> None: ...
+
+class MaskOrder(_message.Message):
+    __slots__ = ("task", "attempt", "roster", "delivery", "survivors", "open")
+    class Roster(_message.Message):
+        __slots__ = ("adverts",)
+        ADVERTS_FIELD_NUMBER: _ClassVar[int]
+        adverts: _containers.RepeatedCompositeFieldContainer[MaskAdvert]
+        def __init__(self, adverts: _Optional[_Iterable[_Union[MaskAdvert, _Mapping]]] = ...) -> None: ...
+    class Delivery(_message.Message):
+        __slots__ = ("sharers", "sealed")
+        SHARERS_FIELD_NUMBER: _ClassVar[int]
+        SEALED_FIELD_NUMBER: _ClassVar[int]
+        sharers: _containers.RepeatedScalarFieldContainer[str]
+        sealed: _containers.RepeatedCompositeFieldContainer[MaskSealed]
+        def __init__(self, sharers: _Optional[_Iterable[str]] = ..., sealed: _Optional[_Iterable[_Union[MaskSealed, _Mapping]]] = ...) -> None: ...
+    class Survivors(_message.Message):
+        __slots__ = ("kept", "lost")
+        KEPT_FIELD_NUMBER: _ClassVar[int]
+        LOST_FIELD_NUMBER: _ClassVar[int]
+        kept: _containers.RepeatedScalarFieldContainer[str]
+        lost: _containers.RepeatedScalarFieldContainer[str]
+        def __init__(self, kept: _Optional[_Iterable[str]] = ..., lost: _Optional[_Iterable[str]] = ...) -> None: ...
+    class Open(_message.Message):
+        __slots__ = ("survivors", "signatures")
+        SURVIVORS_FIELD_NUMBER: _ClassVar[int]
+        SIGNATURES_FIELD_NUMBER: _ClassVar[int]
+        survivors: MaskOrder.Survivors
+        signatures: _containers.RepeatedCompositeFieldContainer[MaskSealed]
+        def __init__(self, survivors: _Optional[_Union[MaskOrder.Survivors, _Mapping]] = ..., signatures: _Optional[_Iterable[_Union[MaskSealed, _Mapping]]] = ...) -> None: ...
+    TASK_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    ROSTER_FIELD_NUMBER: _ClassVar[int]
+    DELIVERY_FIELD_NUMBER: _ClassVar[int]
+    SURVIVORS_FIELD_NUMBER: _ClassVar[int]
+    OPEN_FIELD_NUMBER: _ClassVar[int]
+    task: str
+    attempt: int
+    roster: MaskOrder.Roster
+    delivery: MaskOrder.Delivery
+    survivors: MaskOrder.Survivors
+    open: MaskOrder.Open
+    def __init__(self, task: _Optional[str] = ..., attempt: _Optional[int] = ..., roster: _Optional[_Union[MaskOrder.Roster, _Mapping]] = ..., delivery: _Optional[_Union[MaskOrder.Delivery, _Mapping]] = ..., survivors: _Optional[_Union[MaskOrder.Survivors, _Mapping]] = ..., open: _Optional[_Union[MaskOrder.Open, _Mapping]] = ...) -> None: ...
+
+class MaskSealed(_message.Message):
+    __slots__ = ("node", "data")
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
+    node: str
+    data: bytes
+    def __init__(self, node: _Optional[str] = ..., data: _Optional[bytes] = ...) -> None: ...
+
+class MaskShare(_message.Message):
+    __slots__ = ("about", "share")
+    ABOUT_FIELD_NUMBER: _ClassVar[int]
+    SHARE_FIELD_NUMBER: _ClassVar[int]
+    about: str
+    share: bytes
+    def __init__(self, about: _Optional[str] = ..., share: _Optional[bytes] = ...) -> None: ...
+
+class MaskRecord(_message.Message):
+    __slots__ = ("job", "seq", "attempt", "content", "spec", "ring", "node", "roster", "sharers", "held", "commitments", "vectors", "layout")
+    class Held(_message.Message):
+        __slots__ = ("node", "self_mask", "mask_key")
+        NODE_FIELD_NUMBER: _ClassVar[int]
+        SELF_MASK_FIELD_NUMBER: _ClassVar[int]
+        MASK_KEY_FIELD_NUMBER: _ClassVar[int]
+        node: str
+        self_mask: bytes
+        mask_key: bytes
+        def __init__(self, node: _Optional[str] = ..., self_mask: _Optional[bytes] = ..., mask_key: _Optional[bytes] = ...) -> None: ...
+    JOB_FIELD_NUMBER: _ClassVar[int]
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    CONTENT_FIELD_NUMBER: _ClassVar[int]
+    SPEC_FIELD_NUMBER: _ClassVar[int]
+    RING_FIELD_NUMBER: _ClassVar[int]
+    NODE_FIELD_NUMBER: _ClassVar[int]
+    ROSTER_FIELD_NUMBER: _ClassVar[int]
+    SHARERS_FIELD_NUMBER: _ClassVar[int]
+    HELD_FIELD_NUMBER: _ClassVar[int]
+    COMMITMENTS_FIELD_NUMBER: _ClassVar[int]
+    VECTORS_FIELD_NUMBER: _ClassVar[int]
+    LAYOUT_FIELD_NUMBER: _ClassVar[int]
+    job: str
+    seq: int
+    attempt: int
+    content: str
+    spec: str
+    ring: int
+    node: str
+    roster: MaskOrder.Roster
+    sharers: _containers.RepeatedScalarFieldContainer[str]
+    held: _containers.RepeatedCompositeFieldContainer[MaskRecord.Held]
+    commitments: _containers.RepeatedCompositeFieldContainer[MaskSealed]
+    vectors: _containers.RepeatedCompositeFieldContainer[MaskSealed]
+    layout: bytes
+    def __init__(self, job: _Optional[str] = ..., seq: _Optional[int] = ..., attempt: _Optional[int] = ..., content: _Optional[str] = ..., spec: _Optional[str] = ..., ring: _Optional[int] = ..., node: _Optional[str] = ..., roster: _Optional[_Union[MaskOrder.Roster, _Mapping]] = ..., sharers: _Optional[_Iterable[str]] = ..., held: _Optional[_Iterable[_Union[MaskRecord.Held, _Mapping]]] = ..., commitments: _Optional[_Iterable[_Union[MaskSealed, _Mapping]]] = ..., vectors: _Optional[_Iterable[_Union[MaskSealed, _Mapping]]] = ..., layout: _Optional[bytes] = ...) -> None: ...
 
 class DownloadRequest(_message.Message):
     __slots__ = ("digest", "offset", "job", "model")

@@ -16,6 +16,7 @@ class FederationIn(In):
     title: Title = ""
     tenants: Annotated[list[Slug], Field(max_length=1000, default_factory=list)]
     individual_replies: bool = False
+    minimum_mode: Literal["plain", "mask"] = "plain"
 
 
 class InviteIn(In):
@@ -50,5 +51,6 @@ class FederationOut(Out):
     owner: str
     title: str
     individual_replies: bool
+    minimum_mode: Literal["plain", "mask"]
     created_at: str
     members: list[MemberOut]

@@ -49,6 +49,7 @@ def federation(record: Federation) -> sf.FederationOut:
         owner=record.owner,
         title=record.title,
         individual_replies=record.individual_replies,
+        minimum_mode="mask" if record.minimum_mode == "mask" else "plain",
         created_at=iso(record.created_at),
         members=members,
     )

@@ -9,7 +9,7 @@ from common.clock import iso
 from coordinator.api import schemas_jobs as s
 from coordinator.api.views import finite, maybe
 from coordinator.domain.denials import Denial
-from coordinator.domain.exchanges import Exchange
+from coordinator.domain.exchanges import HIDDEN, Exchange
 from coordinator.domain.jobs import Job, JobLogEntry
 from coordinator.domain.nodes import Node
 from coordinator.domain.quotas import Amount
@@ -138,7 +138,7 @@ def event(entry: JobLogEntry) -> s.JobEventOut:
 
 
 def _included(record: Exchange, names: Mapping[str, str]) -> list[s.IncludedOut]:
-    weights: dict[str, float | None] = {i.node: i.weight for i in record.included}
+    weights: dict[str, float | None] = {i.node: i.weight if i.weight != HIDDEN else None for i in record.included}
     if not record.fold:
         weights = dict.fromkeys(reply.node for reply in record.replies if reply.node and reply.digest)
     return [s.IncludedOut(node=node, name=names.get(node, node), weight=weight) for node, weight in weights.items()]

@@ -32,6 +32,9 @@ class Reply:
     push_seq: int | None = None  # for PULL: the exchange that sent the message
 
 
+HIDDEN = 0.0  # weight of an update in a masked sum: only the total is known
+
+
 @dataclass(frozen=True)
 class Included:
     """One update that went into a fold."""
@@ -70,3 +73,4 @@ class Exchange:
     dropped: tuple[tuple[NodeId, str, str], ...] = ()  # (node, code, message)
     round: int = 0  # the app's server-round, 0 = none
     pulled: tuple[str, ...] = ()  # for PULL: the message ids asked for
+    masked: str = ""  # while it is open: the masked sum whose survivors have been proposed

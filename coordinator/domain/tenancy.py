@@ -89,6 +89,7 @@ class Federation:
     individual_replies: bool  # may an app see single updates in the clear?
     created_at: float
     members: dict[TenantId, Acceptance] = field(default_factory=dict)
+    minimum_mode: str = "plain"  # "mask": apps are given masked sums only
 
     @property
     def accepted(self) -> frozenset[TenantId]:

@@ -37,6 +37,7 @@ class SlotEvent(StrEnum):
     DENY = "deny"
     DROP = "drop"
     CLOSE = "close"
+    REOPEN = "reopen"  # its part must be given again: the masked sum it was for has come to nothing
 
 
 _S, _E = SlotState, SlotEvent
@@ -54,6 +55,7 @@ TRANSITIONS: dict[tuple[SlotState, SlotEvent], SlotState] = {
     **{(s, _E.DENY): _S.DENIED for s in OPEN},
     **{(s, _E.DROP): _S.DROPPED for s in (*OPEN, _S.INCLUDED)},
     **{(s, _E.CLOSE): _S.LATE for s in OPEN},
+    (_S.INCLUDED, _E.REOPEN): _S.PENDING,
 }
 
 

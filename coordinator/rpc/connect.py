@@ -158,6 +158,9 @@ class EventStream:
             await events.node_reported(peer.id, report)
         elif kind == "prepared":
             await events.node_prepared(peer.id, convert.job_of(event.prepared.job), convert.denials_of(event.prepared))
+        elif kind == "mask":
+            convert.task_of(event.mask.task)
+            await events.mask_word(peer.id, event.mask)
         elif kind == "deploy":
             await events.deploy_status(peer.id, event.deploy)
         elif kind == "log":

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from common.errors import AppFailed
-from common.ids import NodeId
-from coordinator.domain.exchanges import ExchangeKind, Instruction
+from common.ids import JobId, NodeId
+from coordinator.admission.privacy import Asked, MaskPlan
+from coordinator.domain.exchanges import Exchange, ExchangeKind, Instruction
 from coordinator.domain.jobs import RosterEntry
 from coordinator.services.objects import HeldObject
 
@@ -36,11 +37,18 @@ class Call:
     round: int
     instructions: tuple[Instruction, ...]
     least: int = 1  # updates that a mean of this exchange must hold
+    mask: MaskPlan | None = field(default=None, compare=False)  # how replies are masked; None: they come as they are
+    masked: str = field(default="", compare=False)  # what is on record of a masked sum of it that must be gone on with
 
     @property
     def message_type(self) -> str:
         """Return the first part of the messages' type: "train", "evaluate" or "query"."""
         return self.instructions[0].message_type.partition(".")[0]
+
+    @property
+    def asked(self) -> Asked:
+        """Return what decides how its replies may leave the nodes."""
+        return Asked(self.kind, self.fold, self.why, self.instructions)
 
     @property
     def by_hand(self) -> bool:
@@ -52,6 +60,19 @@ class Call:
         """Say whether Flower's own code reads the replies and needs them alike."""
         words = self.why.split()
         return self.fold or (len(words) > 1 and words[0] == "strategy" and words[1] in _FLOWERS_OWN)
+
+
+def open_row(job: JobId, seq: int, call: Call, opened_at: float) -> Exchange:
+    """Return the journal row of an exchange that has just been opened."""
+    return Exchange(
+        job=job,
+        seq=seq,
+        kind=call.kind,
+        fold=call.fold,
+        messages=call.instructions,
+        opened_at=opened_at,
+        round=call.round,
+    )
 
 
 def unfit_for_means(call: Call) -> str:

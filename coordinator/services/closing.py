@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from common.errors import PlatformError
 from common.failpoints import failpoint
 from common.ids import NodeId, new_id
 from coordinator.aggregation.fold import mean_metrics
-from coordinator.aggregation.verify import Metric, Sound, Tensor, agree, reference_tensors
-from coordinator.domain.exchanges import Exchange, Included, Reply
+from coordinator.aggregation.verify import Metric, Sound, agree
+from coordinator.domain.exchanges import HIDDEN, Exchange, Included, Reply
 from coordinator.domain.jobs import Job
 from coordinator.rounds.exchange import Close, Slot
 from coordinator.rounds.slots import SlotState
 from coordinator.services import offers
 from coordinator.services.around import Around
+from coordinator.services.calls import open_row
 from coordinator.services.collect import Kept
 from coordinator.services.exchange import LiveExchange
-from coordinator.services.objects import HeldObject
+from coordinator.services.masked_fold import MaskedSum, OpenedSum, SentOut
+from coordinator.services.objects import reference_of
 from coordinator.services.updates import Taken
 
 # Flower's codes of a reply that is an error (flwr/common/constant.py); 2 = the app raised.
@@ -40,22 +40,9 @@ class Closed:
     metrics: Mapping[str, Metric] = field(default_factory=dict)  # the mean, where it was folded
 
 
-def row_of(job: Job, live: LiveExchange, opened_at: float) -> Exchange:
-    """Return the journal row of an exchange that has just been opened."""
-    return Exchange(
-        job=job.id,
-        seq=live.seq,
-        kind=live.call.kind,
-        fold=live.call.fold,
-        messages=live.call.instructions,
-        opened_at=opened_at,
-        round=live.call.round,
-    )
-
-
 async def close(around: Around, job: Job, live: LiveExchange, verdict: Close, opened_at: float) -> Closed:
     """Fold or keep the replies.  Nothing is written to the journal here."""
-    row = row_of(job, live, opened_at)
+    row = open_row(job.id, live.seq, live.call, opened_at)
     if live.call.fold:
         closed = await _fold(around, job, live, verdict, row)
     else:
@@ -74,7 +61,7 @@ async def single_replies(around: Around, job: Job, live: LiveExchange, row: Exch
     try:
         for slot in slots:
             state = live.round.slots[slot]
-            taken = live.taken.get(slot) if state.state is SlotState.INCLUDED else None
+            taken = live.parts.taken.get(slot) if state.state is SlotState.INCLUDED else None
             if taken is None:
                 replies.append(_error(live.seq, slot, state.node, state.reason or "late", state.message))
                 continue
@@ -98,24 +85,36 @@ def end_exchange(around: Around, job: Job, live: LiveExchange) -> None:
 
 async def release(around: Around, live: LiveExchange) -> None:
     """Give the spooled files of an exchange back."""
-    paths = [taken.update.path for taken in live.taken.values()]
+    paths = [taken.update.path for taken in live.parts.taken.values()]
     if paths:
         await asyncio.to_thread(_release_all, around, paths)
 
 
 async def _fold(around: Around, job: Job, live: LiveExchange, verdict: Close, row: Exchange) -> Closed:
+    if live.parts.opened is not None:
+        return await _fold_masked(around, job, live, live.parts.opened, row)
     order = in_roster_order(live, verdict.included)
-    sounds = [_sound(live.taken[slot]) for slot in order]
-    winners, faults = agree(sounds, _reference(live.held))
+    sounds = [_sound(live.parts.taken[slot]) for slot in order]
+    winners, faults = agree(sounds, reference_of(live.held))
     for index, fault in faults:
         live.drop(order[index], fault)
     chosen = [order[index] for index in winners]
-    updates = [(live.taken[slot].update, _sound(live.taken[slot])) for slot in chosen]
+    updates = [(live.parts.taken[slot].update, _sound(live.parts.taken[slot])) for slot in chosen]
     kept = await around.collector.fold(job.tenant, [(update.path, sound) for update, sound in updates])
     included = tuple(Included(update.node, update.digest, sound.weight) for update, sound in updates)
     reply = Reply(0, None, kept.digest, kept.size)
     metrics = mean_metrics([sound for _, sound in updates])
     return Closed(replace(row, replies=(reply,), included=included), (kept,), metrics)
+
+
+async def _fold_masked(around: Around, job: Job, live: LiveExchange, opened: OpenedSum, row: Exchange) -> Closed:
+    held = next((h for h in live.held if h.digest == live.call.instructions[0].content), None)
+    sent = SentOut(*held.tensors()) if held is not None else None
+    task = MaskedSum([u.path for u in opened.updates], opened.layout, opened.encoding, opened.opening, sent)
+    kept, lanes = await around.collector.fold_masked(job.tenant, task, sum(u.size for u in opened.updates))
+    included = tuple(Included(update.node, update.digest, HIDDEN) for update in opened.updates)
+    reply = Reply(0, None, kept.digest, kept.size)
+    return Closed(replace(row, replies=(reply,), included=included), (kept,), lanes.metrics)
 
 
 def in_roster_order(live: LiveExchange, slots: Sequence[int]) -> list[int]:
@@ -128,7 +127,7 @@ def _drop_odd_ones(live: LiveExchange, verdict: Close) -> None:
     if not live.call.alike:
         return
     order = in_roster_order(live, verdict.included)
-    loose = [_loosened(_sound(live.taken[slot])) for slot in order]
+    loose = [_loosened(_sound(live.parts.taken[slot])) for slot in order]
     for index, fault in agree(loose)[1]:
         live.drop(order[index], fault)
 
@@ -143,15 +142,6 @@ def _sound(taken: Taken) -> Sound:
     if taken.sound is None:
         raise TypeError("an update that was not judged cannot be folded")
     return taken.sound
-
-
-def _reference(held: Sequence[HeldObject]) -> tuple[Tensor, ...]:
-    """Return the tensors that were sent out, if every node was sent the same object."""
-    if len(held) != 1:
-        return ()
-    with contextlib.suppress(PlatformError):
-        return reference_tensors(held[0].content())
-    return ()
 
 
 def _error(seq: int, slot: int, node: NodeId, reason: str, message: str) -> Reply:

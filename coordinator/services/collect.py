@@ -23,8 +23,10 @@ from common.tensors.content import Content, ContentLimits, read_content
 from common.tensors.dtypes import FLOATS
 from common.writeback import start_writing
 from coordinator.aggregation.fold import Block, Workspace, all_finite, fold_block, folded_header, plan_blocks
+from coordinator.aggregation.masked import Lanes
 from coordinator.aggregation.verify import Fault, Sound, judge
 from coordinator.ports.blobs import BlobStore
+from coordinator.services.masked_fold import MaskedSum, masked_mean
 from coordinator.settings import JobSettings
 
 _WORKERS = 2
@@ -80,6 +82,29 @@ class Collector:
             return await self.keep_file(tenant, target, Digest(digest))
         except BaseException:
             target.unlink(missing_ok=True)  # or a full disk would stay full
+            raise
+
+    async def fold_masked(self, tenant: TenantId, task: MaskedSum, size: int) -> tuple[Kept, Lanes]:
+        """Sum masked updates, open the sum and keep the mean as a blob of ``tenant``.
+
+        Args:
+            tenant: Whose job it is.
+            task: What to sum.
+            size: Bytes of all updates.
+
+        Raises:
+            BadUpdate: a masked update was rubbish.
+        """
+        if size <= self._settings.inline_bytes:
+            with masked_mean(task, None) as (lanes, parts):
+                return await self.keep_bytes(tenant, b"".join(parts)), lanes
+        target = self._blobs.work_dir() / new_id("fold")
+        loop = asyncio.get_running_loop()
+        try:
+            digest, lanes = await loop.run_in_executor(self._hashers, _written, task, target, self._threads)
+            return await self.keep_file(tenant, target, Digest(digest)), lanes
+        except BaseException:
+            target.unlink(missing_ok=True)
             raise
 
     async def keep_bytes(self, tenant: TenantId, data: bytes) -> Kept:
@@ -177,6 +202,22 @@ def fold_files(
         for fd in (*sources, out):
             os.close(fd)
     return digest.hexdigest()
+
+
+def _written(task: MaskedSum, target: Path, threads: ThreadPoolExecutor) -> tuple[str, Lanes]:
+    """Write the mean of masked updates to the new file ``target``; return its SHA-256 and what the lanes said."""
+    out = os.open(target, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    digest, at = hashlib.sha256(), 0
+    try:
+        with masked_mean(task, threads) as (lanes, parts):
+            for part in parts:
+                digest.update(part)
+                _write_exactly(out, memoryview(part), at)
+                start_writing(out, at, len(part))
+                at += len(part)
+    finally:
+        os.close(out)
+    return digest.hexdigest(), lanes
 
 
 class _Bench:

@@ -19,18 +19,9 @@ from common.units import MIB
 from coordinator.domain.exchanges import Exchange, ExchangeKind
 from coordinator.domain.jobs import Job
 from coordinator.rounds.exchange import Abandon, Close, Wait
-from coordinator.services import answers, closing, telling
+from coordinator.services import answers, closing, modes, telling
 from coordinator.services.around import Around
-from coordinator.services.calls import (
-    LEAST,
-    MAX_METRICS,
-    Call,
-    metrics_of,
-    parse_call,
-    parse_pull,
-    round_of,
-    unfit_for_means,
-)
+from coordinator.services.calls import MAX_METRICS, Call, metrics_of, open_row, parse_call, parse_pull, round_of
 from coordinator.services.exchange import LiveExchange
 from coordinator.services.finished import Finished
 from coordinator.services.jobnodes import JobNodes
@@ -52,6 +43,7 @@ class JobInRun(Protocol):
     pushes: Pushes
     nodes: JobNodes
     single_replies: bool  # whether the federation lets apps see replies one by one
+    minimum_mode: str  # of the federation
     room: Room
 
     @property
@@ -133,15 +125,15 @@ class Conversation:
         owned = False
         try:
             call = parse_call(message, held, self._run.job.roster)
-            if not self._run.single_replies:
-                if why := unfit_for_means(call):
-                    await self._refuse(why)
-                    return
-                call = replace(call, least=LEAST)
             self._check_room(call, held)
             row = self._run.journal.recorded(call)
-            if row is None and self._run.room.full:
-                await self._while_it_lives(self._run.room.wait())
+            if row is None:
+                if self._run.room.full:
+                    await self._while_it_lives(self._run.room.wait())
+                call, why = await modes.settle(self._run, self._around.store, call)
+                if why:
+                    await self._child.send({"op": "refused", "reason": "refused", "message": why})
+                    return
             if call.kind is ExchangeKind.PUSH:
                 owned = await self._push(call, held, row)
             elif row is not None:
@@ -224,7 +216,7 @@ class Conversation:
             run.live[seq] = live
             run.pushes.add(live, given)
             if row is None:
-                fresh = closing.row_of(run.job, live, self._around.clock.now())
+                fresh = open_row(run.job.id, seq, call, self._around.clock.now())
                 await run.commit(fresh)
                 run.journal.append(fresh)
                 telling.started(self._around, run.job, call, self._shown_round(call))
@@ -247,10 +239,6 @@ class Conversation:
         await self._record(row)
         await answers.send_replies(self._child, run.job, row, kept, run.journal, self._means)
         run.pushes.given(ready)
-
-    async def _refuse(self, why: str) -> None:
-        message = f"federation {self._run.job.federation} gives apps only the mean of all replies, and {why}"
-        await self._child.send({"op": "refused", "reason": "refused", "message": message})
 
     async def _finished(self, message: dict[str, Any], fds: list[int]) -> Finished:
         size = message.get("object")

@@ -183,11 +183,16 @@ class JobDesk:
             return
         news = live.status(slot, status)
         if news is not None and news.state in {SlotState.FAILED, SlotState.DENIED, SlotState.PENDING}:
-            again = news.state is SlotState.PENDING
             self._around.feed.note(
                 run.job.id, "node_failed", node=news.name, round=live.call.round, reason=news.reason,
-                message=news.message, retried=again,
+                message=news.message, retried=news.state is SlotState.PENDING,
             )  # fmt: skip
+
+    async def mask_word(self, node: NodeId, word: pb.MaskWord) -> None:
+        """A node's part in a masked sum."""
+        _, live, slot = self._find(node, TaskId(word.task))
+        if live is not None:
+            live.parts.said(slot, word)
 
     async def deploy_status(self, node: NodeId, status: pb.DeployStatus) -> None:
         """A node says what it serves."""
@@ -229,7 +234,7 @@ class JobDesk:
             return Awaited(False, tenant, node)
         run, live, slot = self._around_node(node, task)
         if live is not None:
-            return Awaited(live.wants(slot), run.job.tenant, live.round.slots[slot].node)
+            return Awaited(live.parts.wants(slot), run.job.tenant, live.round.slots[slot].node)
         if run.is_past(int(task.split("/")[1])):
             return Awaited(False, run.job.tenant, node)
         raise LeaseLost(f"task {task} is not open yet; it is offered again soon", code="not_open")
@@ -239,20 +244,16 @@ class JobDesk:
         run, live, slot = self._find(update.node, update.task)
         if live is None:
             return False, "late", "the exchange has closed"
-        accepted, fault = await live.take(slot, update)
-        name = live.roster[update.node].name
+        accepted, fault = await live.parts.take(slot, update)
+        about = {"node": live.roster[update.node].name, "round": live.call.round}
         if fault is not None:
-            self._around.feed.note(
-                run.job.id, "update_dropped", node=name, round=live.call.round, code=fault.code, message=fault.message
-            )
+            self._around.feed.note(run.job.id, "update_dropped", **about, code=fault.code, message=fault.message)
             return False, fault.code, fault.message
-        if accepted:
-            self._around.feed.note(
-                run.job.id, "update_received", node=name, round=live.call.round, kind=live.call.message_type,
-                bytes=update.size,
-            )  # fmt: skip
-            return True, "", ""
-        return False, "late", "the exchange did not wait for it"
+        if not accepted:
+            return False, "late", "the exchange did not wait for it"
+        kind = live.call.message_type
+        self._around.feed.note(run.job.id, "update_received", **about, kind=kind, bytes=update.size)
+        return True, "", ""
 
     def _find(self, node: NodeId, task: TaskId) -> tuple[JobRun, LiveExchange | None, int]:
         """Return the run, the open exchange if it is open, and the slot of a task of this node.

@@ -19,7 +19,6 @@ from common.wire import hansa_node_pb2 as pb
 from coordinator.aggregation.verify import Fault
 from coordinator.domain.exchanges import ExchangeKind
 from coordinator.domain.jobs import Job, RosterEntry
-from coordinator.ports.link import SpooledUpdate
 from coordinator.rounds.exchange import Abandon, Close, ExchangeRound, Slot, Terms, Wait, new_round
 from coordinator.rounds.slots import OPEN, SlotEvent, SlotState
 from coordinator.scheduling.records import Lease
@@ -27,8 +26,9 @@ from coordinator.services import offers
 from coordinator.services.around import Around
 from coordinator.services.asking import Asking
 from coordinator.services.calls import Call
-from coordinator.services.objects import HeldObject
-from coordinator.services.updates import Taken, Updates
+from coordinator.services.masking import Masking
+from coordinator.services.objects import HeldObject, reference_of
+from coordinator.services.updates import Updates
 
 _QUIET_S = 1.0  # seconds an exchange may take before anybody is told whom it waits for
 _BUSY_S = 1.0  # until a node whose device is not free yet is asked again
@@ -66,10 +66,11 @@ class LiveExchange:
         self.round: ExchangeRound = new_round(
             self._terms(), [(i.slot, i.node, self.roster[i.node].name) for i in call.instructions]
         )
-        self.asking = Asking(around.schedule, around.estimates, self)
-        self._updates = Updates(around.collector, job.spec, call, self.round)
         self.changed = asyncio.Event()  # set whenever something happens here; pushes share one
         self.over = False
+        plain = call.mask is None
+        self.parts = Updates(around.collector, job.spec, self) if plain else Masking(around, self)
+        self.asking = Asking(around.schedule, around.estimates, self)
 
     def open(self) -> None:
         """Ask for the round's nodes."""
@@ -84,7 +85,9 @@ class LiveExchange:
             self._hold_time()
             verdict = self.round.verdict(now, self._around.presence.away(self.roster))
             if not isinstance(verdict, Wait):
-                return verdict
+                if isinstance(verdict, Abandon) or await self.parts.make(verdict.included, reference_of(self.held)):
+                    return verdict
+                continue
             if self.asking.queued:
                 verdict = replace(verdict, sentence=self.asking.words, stalled=False)
             pause = verdict.until - now
@@ -111,6 +114,7 @@ class LiveExchange:
     def node_ready(self, node: NodeId) -> None:
         """Offer the node what it has not answered; it may have forgotten or kept it."""
         self.asking.node_ready(node)
+        self.parts.node_ready(node)
         self.changed.set()
 
     def node_gone(self, node: NodeId) -> None:
@@ -118,12 +122,13 @@ class LiveExchange:
         for slot in self._slots_of(node):
             self.round.apply(slot, SlotEvent.WITHDRAW)
         self.asking.node_gone(node)
+        self.parts.node_gone(node)
         self.changed.set()
 
     def node_denied(self, node: NodeId, words: str) -> None:
         """The node will not run the job (any longer)."""
         for slot in self._slots_of(node):
-            self._ended(slot, SlotEvent.DENY, "denied", words)
+            self.ended(slot, SlotEvent.DENY, "denied", words)
 
     def status(self, slot: int, status: pb.TaskStatus) -> Slot | None:
         """Take a node's word on its task; return the slot if this was news that ends or restarts it."""
@@ -144,28 +149,17 @@ class LiveExchange:
             case _:
                 return None
 
-    @property
-    def taken(self) -> Mapping[int, Taken]:
-        """Return the updates that are here and sound."""
-        return self._updates.taken
+    def promised(self, slot: int) -> None:
+        """A node's work is over, and its part of a masked sum is promised."""
+        self._done(slot)
+        self.ended(slot, SlotEvent.TAKE, "", "")
 
-    def wants(self, slot: int) -> bool:
-        """Say whether an update for this slot would still count."""
-        return not self.over and self.round.slots[slot].state in OPEN and slot not in self._updates.under_way
-
-    async def take(self, slot: int, update: SpooledUpdate) -> tuple[bool, Fault | None]:
-        """Verify a spooled update and count it: (whether it counts, why it was dropped)."""
-        if not self.wants(slot):
-            return self._updates.has(slot, update), None
-        found = await self._updates.inspect(slot, update)
-        if self.over or self.round.slots[slot].state not in OPEN:
-            return False, None
-        if isinstance(found, Fault):
-            self._ended(slot, SlotEvent.DROP, found.code, found.message)
-            return False, found
-        self._ended(slot, SlotEvent.TAKE, "", "")
-        self._updates.keep(slot, update, found)
-        return True, None
+    def anew(self, slots: Sequence[int]) -> None:
+        """Offer slots again whose promise has come to nothing."""
+        for slot in slots:
+            if self.round.slots[slot].state is SlotState.INCLUDED:
+                self.round.apply(slot, SlotEvent.REOPEN)
+                self.asking.retry(slot)
 
     def end(self, reason: str) -> None:
         """Take every task back that is still open and let the objects go; idempotent."""
@@ -191,7 +185,7 @@ class LiveExchange:
             if state.state in OPEN - {SlotState.PENDING}:  # it has been offered
                 self._around.link.send(state.node, offers.task_cancel(self._task(slot), "deadline"))
             if state.state in OPEN:
-                self._ended(slot, SlotEvent.CLOSE, "late", "no reply before the deadline")
+                self.ended(slot, SlotEvent.CLOSE, "late", "no reply before the deadline")
 
     def drop(self, slot: int, fault: Fault) -> None:
         """Take an update out again: it does not agree with the others."""
@@ -244,6 +238,8 @@ class LiveExchange:
             self.job, self.seq, instruction, entry, fold=self.call.fold, lease=lease, lease_s=left_s
         )
         offers.rest(event, self.held)
+        if (terms := self.parts.terms) is not None:
+            event.task.mask.CopyFrom(terms)
         if self._around.link.send(instruction.node, event):
             self.round.apply(slot, SlotEvent.OFFER)
             failpoint("task_offered")
@@ -277,7 +273,7 @@ class LiveExchange:
             self.asking.over(slot, status.reason)
             asyncio.get_running_loop().call_later(_BUSY_S, self.node_ready, self.round.slots[slot].node)
             return None
-        return self._ended(slot, SlotEvent.DENY, "denied", words)
+        return self.ended(slot, SlotEvent.DENY, "denied", words)
 
     def _failed(self, slot: int, reason: str, message: str) -> Slot:
         self._around.estimates.outcome(self.round.slots[slot].node, completed=False)
@@ -289,7 +285,8 @@ class LiveExchange:
         self.changed.set()
         return after
 
-    def _ended(self, slot: int, event: SlotEvent, reason: str, message: str) -> Slot | None:
+    def ended(self, slot: int, event: SlotEvent, reason: str, message: str) -> Slot | None:
+        """Move a slot to its end, if it can be; its lease goes back."""
         try:
             after = self.round.apply(slot, event, reason, message[:1000])
         except IllegalTransition:

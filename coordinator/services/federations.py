@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from common.clock import Clock
-from common.errors import Conflict, IllegalTransition, NotFound
+from common.errors import BadInput, Conflict, IllegalTransition, NotFound
 from common.ids import FederationId, TenantId, slug
 from coordinator.domain.tenancy import PLATFORM, Acceptance, Federation, Principal
 from coordinator.ports.store import Store, Tx
@@ -21,6 +21,9 @@ _PRESENT = frozenset({Acceptance.INVITED, Acceptance.ACCEPTED})
 def present(federation: Federation) -> frozenset[TenantId]:
     """Return the tenants that may see ``federation``: invited or accepted, and its owner."""
     return frozenset({federation.owner} | {t for t, a in federation.members.items() if a in _PRESENT})
+
+
+_NOTHING_TO_SHOW = "a federation of masked sums has no individual replies to show"
 
 
 class Federations:
@@ -34,18 +37,28 @@ class Federations:
         self._changed = changed  # told of each change: jobs may be running
 
     async def create(
-        self, owner: TenantId, id_: str, title: str, tenants: Iterable[str], individual_replies: bool
+        self,
+        owner: TenantId,
+        id_: str,
+        title: str,
+        tenants: Iterable[str],
+        *,
+        individual_replies: bool,
+        minimum_mode: str = "plain",
     ) -> Federation:
         """Create a federation of ``owner``, which accepts it by this, and invite ``tenants``.
 
         Raises:
+            BadInput: apps cannot see single replies where only masked sums leave the nodes.
             Conflict: the id is taken. NotFound: one of the tenants does not exist.
         """
         name = FederationId(slug(id_, what="federation"))
         members = {TenantId(t): Acceptance.INVITED for t in tenants}
         if owner != PLATFORM:
             members[owner] = Acceptance.ACCEPTED
-        federation = Federation(name, owner, title, individual_replies, self._clock.now(), members)
+        if individual_replies and minimum_mode == "mask":
+            raise BadInput(_NOTHING_TO_SHOW)
+        federation = Federation(name, owner, title, individual_replies, self._clock.now(), members, minimum_mode)
 
         def work(tx: Tx) -> Federation:
             if tx.tenants.federation(name) is not None:
@@ -77,11 +90,13 @@ class Federations:
         Allowing it is another federation than the one the members agreed to: all but the owner must accept again.
 
         Raises:
-            NotFound: no such federation.
+            NotFound: no such federation. BadInput: only masked sums leave its nodes.
         """
 
         def change(_: Tx, federation: Federation) -> Federation:
             members = federation.members
+            if individual_replies and federation.minimum_mode == "mask":
+                raise BadInput(_NOTHING_TO_SHOW)
             if individual_replies and not federation.individual_replies:
                 members = {
                     tenant: Acceptance.INVITED if word is Acceptance.ACCEPTED and tenant != federation.owner else word

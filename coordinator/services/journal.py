@@ -22,7 +22,9 @@ class Journal:
 
     def __init__(self, job: JobId, rows: Iterable[Exchange]) -> None:
         self._job = job
-        self._rows = sorted((r for r in rows if _answered(r)), key=lambda r: r.seq)
+        known = list(rows)
+        self._rows = sorted((r for r in known if _answered(r)), key=lambda r: r.seq)
+        self._masked = {r.seq: r.masked for r in known if not _answered(r) and r.masked}
         self._at = 0
 
     @property
@@ -50,6 +52,11 @@ class Journal:
         """Return how many exchanges of train messages the app has had answered."""
         done = self._rows[: self._at]
         return sum(1 for r in done if r.messages and r.messages[0].message_type.startswith("train"))
+
+    @property
+    def masked(self) -> str:
+        """Return what was written down of the next exchange's masked sum, "" if nothing was."""
+        return self._masked.get(self.seq, "") if self.live else ""
 
     @property
     def rows(self) -> Sequence[Exchange]:

@@ -9,6 +9,7 @@ What the app sends on as it came from the fold is a header alone and rests on th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import mmap
 import os
@@ -17,11 +18,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from common.child.frames import object_header, read_object_header
-from common.errors import AppFailed, BadUpdate
+from common.errors import AppFailed, BadUpdate, PlatformError
 from common.ids import Digest, new_id
 from common.sandbox import check_sealed
 from common.tensors.content import Content, ContentLimits, parse_content, read_content
 from common.tensors.safe import header_size, read_head
+from coordinator.aggregation.verify import Tensor, reference_tensors
 from coordinator.services.collect import Kept
 
 MAX_OBJECTS = 300  # of one app, in exchanges that are open; one frame brings at most 250
@@ -54,6 +56,16 @@ class HeldObject:
         if header_size(head, self.size + data, ContentLimits()) != self.size:
             raise BadUpdate("an object that rests on another must be a header alone")
         return parse_content(head, self.size + data, base=self.base.digest)
+
+    def tensors(self) -> tuple[int, Content, int]:
+        """Return where its tensors are, its header, and how far they lie from where that says.
+
+        Raises:
+            BadUpdate: as ``content``.
+        """
+        if self.base is None:
+            return self.fd, self.content(), 0
+        return self.base.fd, self.content(), _data_at(self.base) - self.size
 
     def file(self, digest: str) -> Path | None:
         """Return a name of the file of that digest, if this object is or needs it."""
@@ -143,6 +155,15 @@ def check_room(objects: Sequence[HeldObject], messages: int, limit: int) -> None
         reason="refused",
         next_step="pull replies before pushing more",
     )
+
+
+def reference_of(held: Sequence[HeldObject]) -> tuple[Tensor, ...]:
+    """Return the tensors that were sent out, if every node was sent the same object."""
+    if len(held) != 1:
+        return ()
+    with contextlib.suppress(PlatformError):
+        return reference_tensors(held[0].content())
+    return ()
 
 
 def copy_out(held: HeldObject, folder: Path) -> Path:

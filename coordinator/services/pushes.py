@@ -10,6 +10,7 @@ from coordinator.domain.exchanges import Exchange, ExchangeKind, Reply
 from coordinator.domain.jobs import Job
 from coordinator.services import closing
 from coordinator.services.around import Around
+from coordinator.services.calls import open_row
 from coordinator.services.collect import Kept
 from coordinator.services.exchange import LiveExchange
 
@@ -84,7 +85,7 @@ class Pushes:
         for live in list(self._open.values()):
             slots = [self._left[i][1] for i in ready if self._left[i][0] is live]
             if slots:
-                row = closing.row_of(job, live, now)
+                row = open_row(job.id, live.seq, live.call, now)
                 closed = await closing.single_replies(self._around, job, live, row, slots)
                 replies += closed.row.replies
                 kept += closed.kept

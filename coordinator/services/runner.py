@@ -55,7 +55,7 @@ class JobRun:
         self.live: dict[int, LiveExchange] = {}
         self.nodes = JobNodes(around, lambda: self.job, self.live)
         self.pushes = Pushes(around, job.id, self.closed)
-        self.single_replies = False
+        self.single_replies, self.minimum_mode = False, "plain"
         self.room = Room(around, lambda: self.job, partial(self.stands, stalled=True))
         self.cancelled_by = ""
         self._trained: Finished | None = None  # told by the app before its end
@@ -173,7 +173,7 @@ class JobRun:
         job = self.job
         federation, _ = await self.around.store.read(lambda tx: federation_nodes(tx, job))
         app = await self.around.store.read(lambda tx: tx.apps.get(job.app, job.tenant))
-        self.single_replies = offers.may_see_single_replies(job, federation)
+        self.single_replies, self.minimum_mode = offers.may_see_single_replies(job, federation), federation.minimum_mode
         self.nodes.question = offers.prepare(job, app[2] if app is not None else 0)
         self.nodes.members = federation.accepted
         await ending.unpack_app(self.around, job)

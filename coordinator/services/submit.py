@@ -21,6 +21,7 @@ from common.ids import AppDigest, Digest, FederationId, JobId, TenantId, new_id
 from common.jobspec import JobSpec, Scalar, parse
 from common.sandbox import missing_imports_async
 from coordinator.admission.eligibility import federation_denials, node_denials, only_passing
+from coordinator.admission.privacy import privacy_denials
 from coordinator.domain.denials import Denial
 from coordinator.domain.jobs import Job, JobState, Submission
 from coordinator.domain.nodes import Node
@@ -200,7 +201,7 @@ class Submissions:
             spec = parse(opened.pyproject, run_config)
             known = spec.environment in self._environments
             missing = await self._missing_imports(app, data, spec) if known else ()
-        denials = list(federation_denials(record, tenant))
+        denials = [*federation_denials(record, tenant), *privacy_denials(record, spec)]
         if not known:
             denials.append(Denial("environment_missing", f"the coordinator has no environment {spec.environment!r}"))
         judged = tuple((node, self._node_denials(node, record, app, spec, tenant)) for node in nodes)

@@ -41,7 +41,7 @@ def closed(around: Around, job: Job, live: LiveExchange, done: Closed, number: i
         number: The round as people count it.
         begun: When closing began, on the monotonic clock.
     """
-    taken = {t.update.node for t in live.taken.values()}
+    taken = {t.update.node for t in live.parts.taken.values()}
     for node, code, message in done.row.dropped:
         if node in taken:  # those that were dropped as they came were noted then
             name = live.roster[node].name

@@ -72,6 +72,8 @@ PYPROJECT = """
     rounds = 2
     act = "none"
     end = "well"
+    [tool.hansa]
+    privacy = "plain"  # two of three go on; a masked sum holds three
 """
 
 

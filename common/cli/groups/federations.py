@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -10,6 +11,14 @@ import typer
 from common.cli.output import Column, ago, cell, field
 from common.cli.session import session
 from common.client.records import Federation
+
+
+class Mode(StrEnum):
+    """How updates leave the nodes, at least."""
+
+    PLAIN = "plain"
+    MASK = "mask"
+
 
 app = typer.Typer(no_args_is_help=True, help="Tenants that agreed to train together.")
 Name = Annotated[str, typer.Argument(metavar="FEDERATION", help="The federation's id, a slug.")]
@@ -25,10 +34,15 @@ def create(
     individual_replies: Annotated[
         bool, typer.Option("--individual-replies", help="Let apps see each node's update in the clear.")
     ] = False,
+    minimum_mode: Annotated[
+        Mode, typer.Option("--minimum-mode", help="mask: updates leave the nodes in masked sums only.")
+    ] = Mode.PLAIN,
 ) -> None:
     """Create a federation and invite tenants; each must accept with its own token."""
     now = session()
-    made = now.client.federations.create(name, tenants, title=title, individual_replies=individual_replies)
+    made = now.client.federations.create(
+        name, tenants, title=title, individual_replies=individual_replies, minimum_mode=minimum_mode.value
+    )
     _show(made)
     now.out.next(*(f"hansa federation accept {name}    # with a token of {t}" for t in _waiting(made)))
 
@@ -97,6 +111,7 @@ def _show(federation: Federation) -> None:
         ("owner", field("owner")),
         ("members", _members),
         ("individual replies", field("individual_replies")),
+        ("minimum mode", field("minimum_mode")),
     ]
     session().out.record(federation, columns)
 

@@ -81,6 +81,7 @@ FEDERATIONS = sa.Table(
     _flag("individual_replies"),
     _real("created_at"),
     _json("members"),
+    _name("minimum_mode"),
 )
 
 JOIN_TOKENS = sa.Table(
@@ -167,6 +168,7 @@ EXCHANGES = sa.Table(
     _json("dropped"),
     _int("round"),
     _json("pulled"),
+    _name("masked"),
 )
 
 SUBMISSION_KEYS = sa.Table(

@@ -17,7 +17,14 @@ async def create(body: sf.FederationIn, caller: Authenticated) -> sf.FederationO
     """Make a federation of your tenant and invite others."""
     owner = caller.tenant(None)
     caller.require("federation::create", resources.tenant(owner))
-    made = await caller.services.federations.create(owner, body.id, body.title, body.tenants, body.individual_replies)
+    made = await caller.services.federations.create(
+        owner,
+        body.id,
+        body.title,
+        body.tenants,
+        individual_replies=body.individual_replies,
+        minimum_mode=body.minimum_mode,
+    )
     return views.federation(made)
 
 

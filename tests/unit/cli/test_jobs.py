@@ -11,7 +11,7 @@ from common.cli.watching import Detached, watch
 
 APP = {"app_digest": "a" * 64, "name": "heart", "size": 10}
 FEDERATION = {
-    "id": "hospitals", "owner": "a", "title": "", "individual_replies": False,
+    "id": "hospitals", "owner": "a", "title": "", "individual_replies": False, "minimum_mode": "plain",
     "created_at": "2026-01-01T00:00:00.000Z", "members": [],
 }  # fmt: skip
 ROUND = {"seq": 1, "at": "2026-01-01T10:00:00.000Z", "event": "round_aggregated", "facts": {"round": 1, "rounds": 25}}
