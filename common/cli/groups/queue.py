@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from common.cli.output import Column, age, ago, cell, field
 from common.cli.session import Session, session
 from common.client.queue import History, Queue
+from common.errors import BadInput
 
 app = typer.Typer(
     invoke_without_command=True, help="Who waits for nodes, why and until when; who holds them; which are idle."
@@ -31,6 +33,8 @@ def show(ctx: typer.Context) -> None:
 @app.command()
 def why(name: Annotated[str, typer.Argument(metavar="ASK|LEASE", help="JOB/N, or a lease's id.")]) -> None:
     """Show why a round waits, or why it was granted what it has: the decision is made again from the journal."""
+    if re.match(r"job_[0-9a-z]+/[0-9]", name) is None:
+        raise BadInput(f"{name[:60]!r} is no round", next_step="give JOB/N as hansa queue shows it, or a lease's id")
     now = session()
     found = now.client.schedule.history(name)
     if now.out.as_json:

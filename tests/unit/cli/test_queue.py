@@ -80,3 +80,10 @@ def test_why_of_an_ask_that_waits_says_the_reason(hub, hansa):
     code, out, _ = hansa("queue", "why", "job_1/7")
     assert code == 0
     assert "waits: 2 nodes are kept for it (reserved)" in out
+
+
+def test_why_of_what_is_no_round_says_how_a_round_is_named(hub, hansa):
+    code, _, err = hansa("queue", "why", "job_1")
+    assert code == 1
+    assert "'job_1' is no round" in err
+    assert "JOB/N" in err
