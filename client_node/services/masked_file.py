@@ -90,7 +90,7 @@ class ReplyFile:
         largest = 0.0
         for tensor in self._floats():
             for values, base in self._pieces(tensor):
-                change = values if base is None else np.subtract(values, base, dtype=np.float64)
+                change = values if base is None else np.subtract(values, base)
                 top = float(max(np.max(change), -np.min(change)))
                 if not np.isfinite(top):
                     raise BadUpdate(f"tensor {tensor.key[:80]!r} holds values that are not finite", code="not_finite")

@@ -291,11 +291,9 @@ class Tasks:
     def _deny(self, task: str, denials: tuple[Denial, ...]) -> None:
         told = [pb.Denial(code=d.code, message=d.text) for d in denials]
         message = "; ".join(d.message for d in denials)
-        status = pb.TaskStatus(
-            task=task, state=pb.TaskStatus.DENIED, reason=denials[0].code, message=message, denials=told
-        )
-        self._protection.refused(task, denials[0].code, message)
-        self._say(status)
+        denied, reason = pb.TaskStatus.DENIED, denials[0].code
+        self._protection.refused(task, reason, message)
+        self._say(pb.TaskStatus(task=task, state=denied, reason=reason, message=message, denials=told))
 
     async def _stop(self, which: Callable[[RunningTask], bool]) -> None:
         for busy in [busy for busy in self.running.values() if which(busy)]:

@@ -25,7 +25,7 @@ from common.errors import BadInput, BadSignature
 
 KEY_BYTES = 32  # X25519, both halves
 SEED_BYTES = 32  # of a mask: one AES key for the ring, one for the wide lanes
-CHUNK = 1 << 18  # bytes of keystream at a time: with the zeros it is made of and the vector it stays in the L2 cache
+CHUNK = 1 << 17  # bytes of keystream at a time: with the zeros it is made of and the vector it stays in the L2 cache
 _BLOCK = 16
 _ZEROS = bytes(CHUNK)
 
