@@ -133,7 +133,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Base:
+class ParentObject:
     """An object of the parent that messages may rest on: its data begins at ``data_at`` of ``size`` bytes."""
 
     store: Store

@@ -7,7 +7,7 @@ from typing import Any
 from flwr.app import Error, RecordDict
 
 from common.child import frames
-from common.child.blocks import Base, Store
+from common.child.blocks import ParentObject, Store
 from common.child.grid import Answer, Exchange
 from common.child.parent import Parent, Stop
 from common.child.records import data_offset, decode_store, encode_on
@@ -18,7 +18,7 @@ class ParentCarrier:
 
     def __init__(self, parent: Parent) -> None:
         self._parent = parent
-        self._base: Base | None = None  # the last folded reply: what is sent on unchanged rests on it
+        self._base: ParentObject | None = None  # the last folded reply: what is sent on unchanged rests on it
 
     def nodes(self) -> list[int]:
         """Return the fixed roster."""
@@ -62,7 +62,7 @@ class ParentCarrier:
         stores = [Store(fd) for fd in fds]
         sizes = answer["objects"]
         if answer.get("base") is not None:  # told of the one object of a fold
-            self._base = Base(stores[0], answer["base"], data_offset(fds[0]), sizes[0])
+            self._base = ParentObject(stores[0], answer["base"], data_offset(fds[0]), sizes[0])
         contents = [decode_store(store, size) for store, size in zip(stores, sizes, strict=True)]
         return [_answer(reply, key, contents) for reply in answer["replies"]]
 

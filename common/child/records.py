@@ -16,7 +16,17 @@ from typing import Any
 from flwr.app import ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from common.child import frames, shim
-from common.child.blocks import FLOWER, HEADER_ROOM, SAFETENSORS, Base, Block, Store, memfd, whole_arena, write_all
+from common.child.blocks import (
+    FLOWER,
+    HEADER_ROOM,
+    SAFETENSORS,
+    Block,
+    ParentObject,
+    Store,
+    memfd,
+    whole_arena,
+    write_all,
+)
 
 SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE | fcntl.F_SEAL_SEAL
 SMALL = 1024 * 1024  # bytes; an object below it is read at once and its file closed
@@ -42,7 +52,7 @@ def encode_lent(content: RecordDict) -> tuple[int, int]:
     return _write_object(frames.object_header(entries, metadata), blocks, lent=True)
 
 
-def encode_on(base: Base | None, content: RecordDict) -> tuple[int, int, str | None]:
+def encode_on(base: ParentObject | None, content: RecordDict) -> tuple[int, int, str | None]:
     """Return the same, and the digest of ``base`` where the object rests on it.
 
     Raises:

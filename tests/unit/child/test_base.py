@@ -10,7 +10,7 @@ import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
 
 from common.child import shim
-from common.child.blocks import Base, Store
+from common.child.blocks import ParentObject, Store
 from common.child.records import SMALL, data_offset, decode_store, encode, encode_on
 
 NAMES = ("a", "b")
@@ -22,12 +22,12 @@ def blocks_under_arrays() -> None:
     shim.install(in_files=False)
 
 
-def folded() -> tuple[RecordDict, Base]:
+def folded() -> tuple[RecordDict, ParentObject]:
     """Return a reply as a child decodes it, and the base it makes."""
     arrays = ArrayRecord({name: Array(np.full(SMALL, i, np.float32)) for i, name in enumerate(NAMES)})
     fd, size = encode(RecordDict({"arrays": arrays}))
     store = Store(fd)
-    return decode_store(store, size), Base(store, DIGEST, data_offset(fd), size)
+    return decode_store(store, size), ParentObject(store, DIGEST, data_offset(fd), size)
 
 
 def sent(arrays: ArrayRecord, round_: int = 2) -> RecordDict:
