@@ -15,7 +15,7 @@ app reads the errors, as under Flower.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from common.ids import NodeId
@@ -78,6 +78,10 @@ class Abandon:
 Verdict = Wait | Close | Abandon
 
 
+def _unasked(_slot: int) -> str:
+    return "not asked yet"
+
+
 @dataclass
 class ExchangeRound:
     """The slots of one exchange.  ``agreeing`` is how many of the included would be folded together now."""
@@ -120,12 +124,15 @@ class ExchangeRound:
         """Return the slots whose update is here, in slot order."""
         return tuple(s for s in self._order if self.slots[s].state is SlotState.INCLUDED)
 
-    def verdict(self, now: float, away: Mapping[NodeId, tuple[float, str]]) -> Verdict:
+    def verdict(
+        self, now: float, away: Mapping[NodeId, tuple[float, str]], waits_for: Callable[[int], str] = _unasked
+    ) -> Verdict:
         """Say whether the exchange closes.
 
         Args:
             now: Seconds on the monotonic clock.
             away: Nodes that are not connected: (since when on that clock, the same for people, "14:05").
+            waits_for: What a slot waits for that has not been offered, for people.
         """
         count = len(self.included()) if self.agreeing is None else self.agreeing
         waiting = [self.slots[s] for s in self._order if self.slots[s].state in OPEN]
@@ -141,15 +148,16 @@ class ExchangeRound:
             return Close(self.included())
         end = self.terms.deadline + self.terms.wait_s
         if now >= end:
-            return Abandon(self._shortage(count, waiting, away))
+            return Abandon(self._shortage(count, [who(s, away, waits_for) for s in waiting]))
         stalled = not enough and (len(gone) == len(waiting) or now >= self.terms.deadline)
         until = patience if enough else end
-        return Wait(until, self._sentence(count, waiting, away, enough=enough), stalled)
+        names = ", ".join(who(s, away, waits_for) for s in waiting)
+        return Wait(until, self._sentence(count, names, enough=enough), stalled)
 
     def _all_final(self, enough: bool) -> Verdict:
         if enough or self.terms.errors_are_replies:
             return Close(self.included())
-        return Abandon(self._shortage(len(self.included()), [], {}))
+        return Abandon(self._shortage(len(self.included()), []))
 
     def _patience(self, gone: list[Slot], waiting: list[Slot], away: Mapping[NodeId, tuple[float, str]]) -> float:
         last = min(self.terms.deadline, self.terms.cutoff)
@@ -157,18 +165,15 @@ class ExchangeRound:
             return last
         return min(last, max(away[s.node][0] for s in gone) + self.terms.grace_s)
 
-    def _shortage(self, count: int, waiting: list[Slot], away: Mapping[NodeId, tuple[float, str]]) -> str:
+    def _shortage(self, count: int, waiting: list[str]) -> str:
         lost = [s for s in self.slots.values() if s.state in FINAL and s.state is not SlotState.INCLUDED]
         parts = [f"{s.name} {s.state}: {s.reason}" + (f" ({_headline(s.message)})" if s.message else "") for s in lost]
-        parts += [who(s, away) for s in waiting]
+        parts += waiting
         if self.agreeing is not None and self.agreeing < len(self.included()):
             parts.append(f"{len(self.included()) - self.agreeing} updates disagree with the others")
         return f"{count} of at least {self.minimum} updates came in; " + "; ".join(parts)
 
-    def _sentence(
-        self, count: int, waiting: list[Slot], away: Mapping[NodeId, tuple[float, str]], *, enough: bool
-    ) -> str:
-        names = ", ".join(who(s, away) for s in waiting)
+    def _sentence(self, count: int, names: str, *, enough: bool) -> str:
         if enough:
             return f"{count} of {len(self.slots)} updates in; waiting for {names}"
         return f"waiting for {self.minimum - count} more of {self.minimum}: {names}"
@@ -179,12 +184,13 @@ def _headline(message: str) -> str:
     return message.partition("\n")[0]
 
 
-def who(slot: Slot, away: Mapping[NodeId, tuple[float, str]]) -> str:
+def who(slot: Slot, away: Mapping[NodeId, tuple[float, str]], waits_for: Callable[[int], str]) -> str:
     """Return a node's name and what it is doing, for people."""
     if slot.node in away:
         return f"{slot.name} offline since {away[slot.node][1]}"
+    if slot.state is SlotState.PENDING:
+        return f"{slot.name} ({waits_for(slot.slot)})"
     words = {
-        SlotState.PENDING: "waits for a free slot",
         SlotState.OFFERED: "asked",
         SlotState.ACCEPTED: "at work",
         SlotState.READY: "uploading",

@@ -11,6 +11,7 @@ from common.ids import NodeId
 from coordinator.scheduling.accounts import most
 from coordinator.scheduling.line import DEMOTED, Queue
 from coordinator.scheduling.passes import Pass, settle
+from coordinator.scheduling.quota import limit_words
 from coordinator.scheduling.records import State, Wait
 from coordinator.scheduling.rooms import admitted_ms, kept_rooms
 from coordinator.scheduling.world import World
@@ -19,6 +20,7 @@ from coordinator.scheduling.world import World
 _IDLE = {
     "nothing": "nothing that waits could use it",
     "never": "what could use it needs more nodes than there are",
+    "limited": "the limits of those who could use it are below what they need",
     "limit": "the limits of those who could use it are reached",
     "behind_own": "those who could use it have older asks that wait for their limits",
     "no_capacity": "what could use it needs more nodes at once than are free",
@@ -46,8 +48,10 @@ def idle(state: State, now_ms: int) -> dict[NodeId, str]:
     codes = list(_IDLE)
     says = np.zeros(len(world.pool.nodes), np.int64)
     for queue in world.line.queues.values():
-        code = codes.index(_reason(last, queue)[0])
-        says[queue.reach.able] = np.maximum(says[queue.reach.able], code)
+        word = _reason(last, queue)[0]
+        if word == "never" and len(queue.reach.able) >= queue.name[2]:
+            word = "limited"  # there are nodes enough: it is limits that never admit it
+        says[queue.reach.able] = np.maximum(says[queue.reach.able], codes.index(word))
     for reservation in last.kept.reserved:
         says[reservation.rows] = codes.index("reserved")
     waits = bool(world.line.queues)
@@ -63,14 +67,15 @@ def _reason(last: Pass, queue: Queue) -> tuple[str, str, int | None]:
     world, reach, ask, m = last.world, queue.reach, queue.head, queue.name[2]
     accounts, sites, supply = world.accounts, reach.sites, len(reach.able)
     if supply < m:
-        return "never", f"it needs {m} nodes, and {supply} that are there could serve it", None
+        return "never", f"it needs {_nodes(m)}, and {supply} that are there could serve it", None
     admitted = most(accounts.empty_rooms(ask.tenant, sites, ask.need), sites)
     if admitted < m:
-        return "never", f"it needs {m} nodes, and its tenant's limits admit {admitted} at most", None
+        words = f"it needs {_nodes(m)}, and limits never admit more than {admitted}: {_limits(last, queue)}"
+        return "never", words, None
     admitted = most(accounts.limit_rooms(ask.tenant, sites, ask.need), sites)
     if admitted < m:
         when = admitted_ms(world, queue)
-        return "limit", f"it needs {m} nodes, and its tenant's limits admit {admitted} more now", when
+        return "limit", f"it needs {_nodes(m)}, and its tenant's limits admit {admitted} more now", when
     until_ms = last.now_ms + ask.bound_ms
     rooms, _ = kept_rooms(world, ask, sites, world.key(queue, DEMOTED), last.kept.reserved, until_ms)
     if most(rooms, sites) < m:
@@ -80,4 +85,18 @@ def _reason(last: Pass, queue: Queue) -> tuple[str, str, int | None]:
     if usable < m <= free:
         when = min(r.at_ms for r in last.kept.outlasted(reach.able, until_ms))
         return "behind_reservation", f"of the {free} free nodes it could use, {free - usable} are kept for others", when
-    return "no_capacity", f"it needs {m} nodes, and {free} of the {supply} that could serve it are free", None
+    return "no_capacity", f"it needs {_nodes(m)}, and {free} of the {supply} that could serve it are free", None
+
+
+def _nodes(count: int) -> str:
+    return f"{count} node" + ("" if count == 1 else "s")
+
+
+def _limits(last: Pass, queue: Queue) -> str:
+    """Return which sites limit the ask's tenant to what, and who may change it."""
+    ask, sites, accounts = queue.head, queue.reach.sites, last.world.accounts
+    rooms = accounts.empty_rooms(ask.tenant, sites, ask.need)
+    short = sorted(site for site, room in rooms.items() if room < sites[site])
+    said = "; ".join(limit_words(accounts.grants[ask.tenant][site], ask.need) for site in short)
+    asks = " or ".join(f"{site} (hansa quota set {ask.tenant} --site {site} --limit …)" for site in short)
+    return f"{said}; ask {asks}"

@@ -48,6 +48,27 @@ def limit_room(grant: Grant | None, held: Held, need: Need) -> int:
     return UNBOUNDED if grant is None else room(grant.limit, held, need)
 
 
+def limit_words(grant: Grant, need: Need) -> str:
+    """Return whom the grant's site limits to what, of the resources that ``need`` takes, beside what one task takes."""
+    named = [(part, most, each) for part, each in parts(need) if (most := bound(grant.limit, *part)) is not None]
+    limits = " and ".join(figure_words(*part, most) for part, most, _ in named)
+    takes = " and ".join(figure_words(*part, each) for part, _, each in named)
+    return f"{grant.site} limits {grant.tenant} to {limits}, and one task takes {takes}"
+
+
+def figure_words(what: str, kind: str, figure: int) -> str:
+    """Return so much of a resource, for people."""
+    match what:
+        case "milli":
+            return f"{figure / 1000:g} {kind}"
+        case "mib":
+            return f"{figure} MiB of {kind} memory"
+        case "cpu_milli":
+            return f"{figure / 1000:g} CPU" + ("" if figure == 1000 else "s")
+        case _:
+            return f"{figure} MiB of RAM"
+
+
 def guarantee_room(grant: Grant | None, held: Held, need: Need) -> int:
     """Return how many more tasks of ``need`` the tenant is guaranteed at the site.
 

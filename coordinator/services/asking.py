@@ -10,51 +10,18 @@ A node is offered a task only under a lease; a lease that is held, also one from
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
 
 from common.ids import NodeId, task_id
 from coordinator.domain.exchanges import ExchangeKind
-from coordinator.domain.jobs import Job
-from coordinator.rounds.exchange import ExchangeRound
-from coordinator.rounds.slots import OPEN, SlotState
+from coordinator.rounds.slots import OPEN, SlotEvent, SlotState
 from coordinator.scheduling.records import Lease
-from coordinator.services.calls import Call
+from coordinator.services.asker import Asker
 from coordinator.services.estimates import Estimates
 from coordinator.services.leasebook import Holder
 from coordinator.services.machines import need_of
 from coordinator.services.schedule import Schedule
 
 _LEAST_S = 1.0  # a lease that ends sooner is not worth an offer
-
-
-class Asker(Protocol):
-    """The exchange: what it wants sent, and what it is told."""
-
-    job: Job
-    seq: int
-    call: Call
-    round: ExchangeRound
-    ready: set[NodeId]  # nodes that can be offered a task now
-
-    def offer(self, slot: int, lease: Lease) -> None:
-        """Send the task of a slot under its lease."""
-        ...
-
-    def lost(self, slot: int, reason: str) -> None:
-        """A lease ended before the task of this slot did."""
-        ...
-
-    def begun(self, cutoff_s: float | None) -> None:
-        """The round has got its nodes; stragglers need not be waited for longer than ``cutoff_s``."""
-        ...
-
-    def time_s(self) -> float:
-        """Return the seconds that the round may take."""
-        ...
-
-    def left_s(self) -> float:
-        """Return the seconds to the end of the round's time."""
-        ...
 
 
 class Asking:
@@ -71,9 +38,9 @@ class Asking:
         self._job, self._seq, self._call = asker.job, asker.seq, asker.call
         self._round, self._ready = asker.round, asker.ready
         self._kind = asker.call.message_type
-        self._holder = Holder(self._started, self._ended)
+        self._holder = Holder(self._started, self._ended, self._limits_changed)
         self._cutoff_s: float | None = None
-        self._wanted = 1
+        self._wanted, self._admitted = 1, 1
         self._gang: dict[NodeId, int] = {}  # the first message to each node; further ones go each by itself
         if self._call.kind is ExchangeKind.EXCHANGE:
             for slot in sorted(self._round.slots, reverse=True):
@@ -97,7 +64,17 @@ class Asking:
     @property
     def words(self) -> str:
         """Return that it waits in the queue, for people."""
+        if self._gang and self._admitted < self._wanted:
+            return f"queued until limits admit {self._wanted} of its nodes: hansa queue why {self.id}"
         return f"queued until {self._wanted} of its nodes are free: hansa queue why {self.id}"
+
+    def waits_for(self, slot: int) -> str:
+        """Return what a slot waits for that has not been offered, for people."""
+        if self._round.slots[slot].node not in self._ready:
+            return "getting the app ready"
+        if self._schedule.waits(self._task(slot)):
+            return f"queued: hansa queue why {self._task(slot)}"
+        return "not needed yet" if self.spare(slot) else "not asked yet"
 
     def spare(self, slot: int) -> bool:
         """Say whether the round started without this slot and never needed it."""
@@ -179,11 +156,21 @@ class Asking:
             for slot in self._gang.values():  # whom limits did not let start with the others
                 if self.lease(slot) is None:
                     self._serve(slot)
+        elif first:
+            self._fill()
 
     def _ended(self, lease: Lease, reason: str) -> None:
         slot = self._slot_of(lease)
         if self._open and self._round.slots[slot].state in OPEN:
             self._asker.lost(slot, reason)
+
+    def _limits_changed(self) -> None:
+        """What waits is asked again, as limits are now."""
+        if self._open:
+            for slot in self._round.slots:
+                if self._schedule.waits(self._task(slot)):
+                    self._ask_alone(slot)
+            self._again()
 
     # ---- what is asked
 
@@ -217,13 +204,15 @@ class Asking:
                 return
             if state.state is SlotState.PENDING and state.node in self._ready and not self._at_it(slot):
                 self._ask_alone(slot)
-                alive += 1
+                alive += self._at_it(slot)
 
     def _ask_round(self) -> None:
         here, now = self._here(), self._schedule.now_ms
         included = self._count(SlotState.INCLUDED)
         most = self._schedule.most_at_once(self._job.tenant, need_of(self._job.spec), here)
-        wanted = self._target - included if self._target else min(len(here), most)  # the others follow one by one
+        wanted = self._target - included if self._target else len(here)
+        if most < len(here):
+            wanted = min(wanted, most)  # the others follow one by one
         m = max(wanted, self._round.minimum - included, 1)
         bound_s = self._asker.time_s()
         n, chosen = len(here), None
@@ -231,13 +220,17 @@ class Asking:
             chosen = self._estimates.selection(self._job, self._kind, here, m, bound_s)
             n = chosen.n if chosen is not None else n
         self._cutoff_s = chosen.cutoff_s if chosen is not None else None
-        self._wanted = m
+        self._wanted, self._admitted = m, most if most < len(here) else m
         self._schedule.ask(
             self._estimates.ask(self._job, self._kind, self.id, (m, n, here), bound_s, now), self._holder
         )
 
     def _ask_alone(self, slot: int) -> None:
         node, now = self._round.slots[slot].node, self._schedule.now_ms
+        barred = self._schedule.over_limit(self._job.tenant, need_of(self._job.spec), node)
+        if barred is not None:  # it would wait for ever
+            self._asker.ended(slot, SlotEvent.DENY, barred.code, f"{barred.message}; {barred.next_step}")
+            return
         left_s = max(self._asker.left_s(), _LEAST_S)
         ask = self._estimates.ask(self._job, self._kind, self._task(slot), (1, 1, [node]), left_s, now)
         self._schedule.ask(ask, self._holder)

@@ -83,7 +83,7 @@ class LiveExchange:
         while True:
             now = self._around.clock.monotonic()
             self._hold_time()
-            verdict = self.round.verdict(now, self._around.presence.away(self.roster))
+            verdict = self.round.verdict(now, self._around.presence.away(self.roster), self.asking.waits_for)
             if not isinstance(verdict, Wait):
                 if isinstance(verdict, Abandon) or await self.parts.make(verdict.included, reference_of(self.held)):
                     return verdict

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import islice
@@ -18,6 +19,7 @@ class Holder:
 
     on_start: Callable[[tuple[Lease, ...]], None]
     on_lost: Callable[[Lease, str], None]  # a lease is over although it was not given back: why
+    on_limits: Callable[[], None] = lambda: None  # a site's owner changed what the tenant may have
 
 
 class Leasebook:
@@ -79,6 +81,12 @@ class Leasebook:
     def asks_of(self, job: JobId) -> list[Ask]:
         """Return what a job waits for."""
         return [ask for ask in self._waiting.values() if ask.job == job]
+
+    def limits_changed(self, tenant: TenantId) -> None:
+        """Tell those of a tenant who wait, each once and in the loop's next turn, that limits are others now."""
+        waits = (self._holders[ask.id] for ask in self._waiting.values() if ask.tenant == tenant)
+        for holder in dict.fromkeys(waits):
+            asyncio.get_running_loop().call_soon(holder.on_limits)
 
     def has(self, tenant: TenantId) -> bool:
         """Say whether a tenant waits for or holds anything."""

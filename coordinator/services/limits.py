@@ -9,7 +9,7 @@ from common.ids import TenantId
 from coordinator.domain.denials import Denial
 from coordinator.domain.nodes import Node
 from coordinator.domain.quotas import Grant
-from coordinator.scheduling.quota import limit_room
+from coordinator.scheduling.quota import limit_room, limit_words
 from coordinator.scheduling.records import Need
 
 GrantOf = Callable[[TenantId, TenantId], Grant | None]  # (site, tenant)
@@ -17,15 +17,16 @@ GrantOf = Callable[[TenantId, TenantId], Grant | None]  # (site, tenant)
 
 def limit_denials(node: Node, tenant: TenantId, need: Need, grant_of: GrantOf) -> tuple[Denial, ...]:
     """Return why the node's owner lets the tenant have no task like this there, if so."""
-    if limit_room(grant_of(node.tenant, tenant), Counter(), need) > 0:
-        return ()
-    return (
-        Denial(
-            "over_limit",
-            f"{node.tenant} limits {tenant} at its nodes to less than one task of this job takes",
-            f"ask {node.tenant}: hansa quota set {tenant} --site {node.tenant} --limit …",
-        ),
-    )
+    found = over_limit(grant_of(node.tenant, tenant), need)
+    return () if found is None else (found,)
+
+
+def over_limit(grant: Grant | None, need: Need) -> Denial | None:
+    """Return why the grant's tenant may never have a task like this at its site, if so."""
+    if grant is None or limit_room(grant, Counter(), need) > 0:
+        return None
+    to_do = f"ask {grant.site}: hansa quota set {grant.tenant} --site {grant.site} --limit …"
+    return Denial("over_limit", limit_words(grant, need), to_do)
 
 
 def most_at_once(sites: Iterable[TenantId], tenant: TenantId, need: Need, grant_of: GrantOf) -> int:

@@ -15,13 +15,14 @@ import structlog
 
 from common.clock import Clock
 from common.ids import JobId, NodeId, TenantId
+from coordinator.domain.denials import Denial
 from coordinator.domain.quotas import Amount, Grant
 from coordinator.scheduling import events as e
 from coordinator.scheduling.planner import Planner
 from coordinator.scheduling.records import Ask, Decision, Expire, Lease, Need, Node, Policy, Revoke, Start, State
 from coordinator.scheduling.replay import welcome
 from coordinator.services.leasebook import Holder, Leasebook
-from coordinator.services.limits import most_at_once
+from coordinator.services.limits import most_at_once, over_limit
 from coordinator.services.machines import total
 from coordinator.services.schedule_journal import ScheduleJournal
 
@@ -163,6 +164,10 @@ class Schedule:
         """Return on how many of ``nodes`` limits let the tenant have a task at one time."""
         return most_at_once([self._sites[node] for node in nodes if node in self._sites], tenant, need, self.grant)
 
+    def over_limit(self, tenant: TenantId, need: Need, node: NodeId) -> Denial | None:
+        """Return why limits never let the tenant have a task like this at ``node``, if so."""
+        return over_limit(self.grant(self._sites[node], tenant), need) if node in self._sites else None
+
     def held(self, site: TenantId, tenant: TenantId) -> Amount:
         """Return what a tenant holds at a site now."""
         return total(lease.need for lease in self.leases() if (lease.site, lease.tenant) == (site, tenant))
@@ -171,8 +176,7 @@ class Schedule:
 
     def come(self, node: Node) -> None:
         """A node is there, or lends something else than before."""
-        timer = self._away.pop(node.id, None)
-        if timer is not None:
+        if (timer := self._away.pop(node.id, None)) is not None:
             timer.cancel()
         if not self._closed:
             self._planner.put_node(node)
@@ -198,6 +202,7 @@ class Schedule:
             self._grants.pop((site, tenant), None)
             self._planner.remove_grant(site, tenant)
             self._note(e.Taken(site, tenant))
+        self._book.limits_changed(tenant)
 
     # ---- deciding
 
@@ -237,8 +242,7 @@ class Schedule:
         now = self.now_ms
         acts = [d for d in self._planner.decide(now) if isinstance(d, (Start, Expire, Revoke))]
         self._turn += bool(acts)
-        told = [self._act(decision, now) for decision in acts]
-        for tell in told:  # after all are booked: who is told may look at the others
+        for tell in [self._act(decision, now) for decision in acts]:  # after all are booked: they look at each other
             try:
                 tell()
             except Exception:  # noqa: BLE001 - the guard of this loop: one round must not take the others along

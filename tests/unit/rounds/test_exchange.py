@@ -65,7 +65,7 @@ def test_target_updates_close_before_the_others_are_in():
 def test_the_deadline_closes_with_the_minimum():
     made = round_of(cleveland=SlotEvent.TAKE, hungary=SlotEvent.TAKE)
     assert made.verdict(99.9, {}) == Wait(
-        100.0, "2 of 3 updates in; waiting for switzerland (waits for a free slot)", stalled=False
+        100.0, "2 of 3 updates in; waiting for switzerland (not asked yet)", stalled=False
     )
     assert made.verdict(100.0, {}) == Close((0, 1))
 

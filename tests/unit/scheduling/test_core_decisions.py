@@ -111,6 +111,15 @@ def test_what_is_within_the_guarantee_goes_before_what_is_borrowed():
     assert found["old"][0].borrowed
 
 
+def test_a_node_is_idle_for_a_limit_that_admits_nothing_and_not_for_want_of_nodes():
+    grants = [Grant(TenantId("s"), TenantId("t"), limit=Amount({"cuda": 500}))]
+    state = a_state([a_node("n")], [an_ask("a")], grants=grants)
+    assert idle(state, 0) == {"n": "the limits of those who could use it are below what they need"}
+    assert why(state, 0)["a"].reason.startswith(
+        "it needs 1 node, and limits never admit more than 0: s limits t to 0.5 cuda, and one task takes 1 cuda; ask s"
+    )
+
+
 def test_a_limit_holds_whatever_is_idle_and_says_until_when():
     grants = [Grant(TenantId("s"), TenantId("t"), limit=Amount({"cuda": 1000}))]
     state = a_state(
@@ -120,6 +129,10 @@ def test_a_limit_holds_whatever_is_idle_and_says_until_when():
     reasons = why(state, 0)
     assert (reasons["b"].code, reasons["b"].not_before_ms) == ("limit", 100)
     assert reasons["c"].code == "never"
+    assert reasons["c"].reason == (
+        "it needs 2 nodes, and limits never admit more than 1: s limits t to 1 cuda, and one task takes 1 cuda; "
+        "ask s (hansa quota set t --site s --limit …)"
+    )
     assert idle(state, 0) == {"o": "the limits of those who could use it are reached"}
 
 

@@ -1,5 +1,6 @@
 """What an exchange asks of the scheduler: its round at once, who comes back alone, spares only when somebody falls out."""
 
+import asyncio
 import math
 from types import SimpleNamespace
 
@@ -65,6 +66,7 @@ class Exchange:
         self.seq, self.ready, self.world = 1, ready, world
         self.round = new_round(Terms(minimum, target, 1e12, 10, 10), [(i, n, n) for i, n in enumerate(nodes)])
         self.offered, self.lost_slots, self.starts = [], [], 0
+        self.denied = {}
         self.asking = Asking(world.schedule, world.estimates, self)
         self.asking.open()
         self.go()
@@ -79,6 +81,10 @@ class Exchange:
 
     def lost(self, slot, reason):
         self.lost_slots.append((slot, reason))
+
+    def ended(self, slot, event, reason, message):
+        self.denied[slot] = (reason, message)
+        self.over(slot, event)
 
     def begun(self, _):
         self.starts += 1
@@ -211,6 +217,61 @@ async def test_where_a_limit_lets_one_task_run_the_others_follow_one_by_one():
     one.over(one.offered[1][0])
     assert sorted(slot for slot, _ in one.offered) == [0, 1, 2]
     await world.schedule.close()
+
+
+def at_most(milli, site="south"):
+    return Grant(site, "north", limit=Amount(cpu_milli=milli))
+
+
+@pytest.fixture
+async def two_sites():
+    """Two nodes of north and one of south, on which north may have one task."""
+    made = await World().start("ab", grants=[at_most(1000)])
+    made.schedule.come(Node("c", "south", 64_000, 1 << 20, 1))
+    yield made
+    await made.schedule.close()
+
+
+@pytest.mark.parametrize("target", [0, 3])
+async def test_whom_a_lowered_limit_keeps_out_for_good_is_denied_and_the_round_goes_on(two_sites, target):
+    two_sites.schedule.granted("south", "north", at_most(500))
+    one = two_sites.exchange("abc", target=target, minimum=2)
+    assert sorted(slot for slot, _ in one.offered) == [0, 1]
+    assert list(one.denied) == [2]
+    reason, words = one.denied[2]
+    assert reason == "over_limit"
+    assert "south limits north to 0.5 CPUs, and one task takes 1 CPU" in words
+    assert "hansa quota set north --site south" in words
+    one.over(0).over(1)
+    assert all(one.round.is_final(slot) for slot in one.round.slots)
+
+
+async def test_a_limit_lowered_while_a_slot_waits_ends_it_and_one_raised_lets_a_round_start(two_sites):
+    busy = two_sites.exchange("c", job="job_2")
+    one = two_sites.exchange("abc", minimum=2)
+    assert sorted(slot for slot, _ in one.offered) in ([], [0, 1])
+    two_sites.schedule.granted("south", "north", at_most(500))
+    await asyncio.sleep(0)
+    one.go()
+    assert sorted(slot for slot, _ in one.offered) == [0, 1]
+    assert list(one.denied) == [2]
+    busy.over(0)
+    other = two_sites.exchange("c", job="job_3")
+    assert (other.offered, other.denied) == ([], {})
+    assert "until limits admit 1" in other.asking.words
+    two_sites.schedule.granted("south", "north", at_most(1000))
+    await asyncio.sleep(0)
+    assert [slot for slot, _ in other.go().offered] == [0]
+
+
+async def test_what_a_slot_waits_for_is_said_as_it_is(world):
+    world.exchange("a", job="job_2")
+    one = world.exchange("bac", target=1, ready="ba")
+    assert one.asking.waits_for(2) == "getting the app ready"
+    assert one.asking.waits_for(1) == "not needed yet"
+    one.round.apply(0, SlotEvent.FAIL, "app_raised")
+    one.asking.over(0, "failed")
+    assert one.asking.waits_for(1) == "queued: hansa queue why job_1/1/1"
 
 
 async def test_after_a_restart_it_goes_on_under_the_same_leases():
