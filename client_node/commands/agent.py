@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from client_node.adapters.nvml import Nvml
-from client_node.commands.shared import Dir, Json, opened, out, with_dir
+from client_node.commands.shared import Dir, Json, looked_at, opened, out, with_dir
 from client_node.ports.state import Catalogue
 from client_node.services.agent_lock import running_agent
 from client_node.services.checks import Check
@@ -58,7 +58,7 @@ def run_agent(directory: Dir = None) -> None:
 
 def status(directory: Dir = None, as_json: Json = False) -> None:
     """Say who this node is, what it does, and what it waits for."""
-    with opened(directory) as (place, state):
+    with looked_at(directory) as (place, state):
         settings = load(place.root)
         pid = running_agent(place.lock)
         agent = read_agent_file(place) if pid else {}

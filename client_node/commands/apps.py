@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from client_node.commands.shared import Dir, Federation, Json, changed, opened, out, with_dir
+from client_node.commands.shared import Dir, Federation, Json, changed, looked_at, opened, out, with_dir
 from client_node.ports.state import Approval
 from common.cli.output import field
 from common.cli.session import session
@@ -48,7 +48,7 @@ def approve(
 @app.command("ls")
 def ls(directory: Dir = None, as_json: Json = False) -> None:
     """List the approved apps."""
-    with opened(directory) as (_, state):
+    with looked_at(directory) as (_, state):
         rows = [{**asdict(approval), "at": iso(approval.at)} for approval in state.approvals()]
     columns = [(name.upper(), field(name)) for name in ("federation", "app_digest", "name", "at")]
     out().rows(rows, columns, empty="no app is approved; next: hansa node app approve DIGEST --federation FEDERATION")
@@ -57,7 +57,7 @@ def ls(directory: Dir = None, as_json: Json = False) -> None:
 @app.command("revoke")
 def revoke(app_digest: Digest, federation: Federation, directory: Dir = None, as_json: Json = False) -> None:
     """Take an approval back; tasks of the app are stopped."""
-    with opened(directory) as (place, state):
+    with looked_at(directory) as (place, state):
         state.revoke(federation, digest(app_digest, what="app digest"))
         changed(place)
     out().say(f"App {app_digest[:12]}… may no longer run for federation {federation} here.")

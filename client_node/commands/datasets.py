@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from client_node.commands.shared import Dir, Federation, Json, Yes, changed, opened, out, with_dir
+from client_node.commands.shared import Dir, Federation, Json, Yes, changed, looked_at, opened, out, with_dir
 from client_node.ports.state import Dataset
 from client_node.services.datasets import describe
 from client_node.settings import load
@@ -46,7 +46,7 @@ def add(
 @app.command("ls")
 def ls(directory: Dir = None, as_json: Json = False) -> None:
     """List the registered datasets."""
-    with opened(directory) as (_, state):
+    with looked_at(directory) as (_, state):
         rows = [_row(dataset) for dataset in state.datasets()]
     columns = [(name.upper(), field(name)) for name in ("name", "format", "rows", "federations", "path")]
     out().rows(rows, columns, empty="no dataset is registered; next: hansa node dataset add NAME PATH")
@@ -55,7 +55,7 @@ def ls(directory: Dir = None, as_json: Json = False) -> None:
 @app.command("show")
 def show(name: Name, directory: Dir = None, as_json: Json = False) -> None:
     """Show one dataset with its columns."""
-    with opened(directory) as (_, state):
+    with looked_at(directory) as (_, state):
         found = [dataset for dataset in state.datasets() if dataset.name == name]
     if not found:
         raise NotFound(f"no dataset is named {name!r} at this node", next_step="hansa node dataset ls")
@@ -67,7 +67,7 @@ def rm(name: Name, directory: Dir = None, yes: Yes = False, as_json: Json = Fals
     """Forget a dataset and its shares.  The file itself is not touched."""
     if not yes:
         typer.confirm(f"Forget dataset {name!r} and its shares? The file stays.", abort=True, err=True)
-    with opened(directory) as (place, state):
+    with looked_at(directory) as (place, state):
         state.drop_dataset(name)
         changed(place)
     out().say(f"Dataset {name} is no longer registered; its file was not touched.")
@@ -76,7 +76,7 @@ def rm(name: Name, directory: Dir = None, yes: Yes = False, as_json: Json = Fals
 @app.command("share")
 def share(name: Name, federation: Federation, directory: Dir = None, as_json: Json = False) -> None:
     """Open a dataset to the approved apps of a federation."""
-    with opened(directory) as (place, state):
+    with looked_at(directory) as (place, state):
         state.share(name, slug(federation, what="federation"))
         changed(place)
     out().say(f"Approved apps of federation {federation} may now read {name} here; the data stays at this node.")
@@ -86,7 +86,7 @@ def share(name: Name, federation: Federation, directory: Dir = None, as_json: Js
 @app.command("unshare")
 def unshare(name: Name, federation: Federation, directory: Dir = None, as_json: Json = False) -> None:
     """Close a dataset to a federation; tasks that use it are stopped."""
-    with opened(directory) as (place, state):
+    with looked_at(directory) as (place, state):
         state.unshare(name, federation)
         changed(place)
     out().say(f"Dataset {name} is closed to federation {federation}.")

@@ -11,7 +11,7 @@ import typer
 
 from client_node.adapters.lease_log import SqliteLeaseLog
 from client_node.adapters.nvml import Nvml
-from client_node.commands.shared import Dir, Json, opened, out
+from client_node.commands.shared import Dir, Json, looked_at, out
 from client_node.guard.leases import Device, Use
 from client_node.guard.service import HELD, INTERRUPTED, LeaseEntry, service
 from client_node.services.agent_lock import running_agent
@@ -34,7 +34,7 @@ def leases(
 ) -> None:
     """Show this node's own log of leases: who held what and how it ended, and each tenant's sums of service."""
     after = moment(since, session().now) if since else 0.0
-    with opened(directory) as (place, state):
+    with looked_at(directory) as (place, state):
         entries = SqliteLeaseLog(state).entries(after)
         running = running_agent(place.lock) is not None
     sums = [asdict(one) for one in service(entries, after)]
@@ -54,7 +54,7 @@ def leases(
 
 def devices(directory: Dir = None, as_json: Json = False) -> None:
     """List the accelerators of this machine as they are now, and whether they are lent."""
-    with opened(directory) as (place, _):
+    with looked_at(directory) as (place, _):
         settings = load(place.root)
     driver = Nvml()
     try:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from client_node.adapters.masks import SqliteMasks
-from client_node.commands.shared import Dir, Json, changed, opened, out
+from client_node.commands.shared import Dir, Json, changed, looked_at, opened, out
 from client_node.settings import FILE, change, load, save
 from common.cli.output import Column, field
 from common.clock import iso
@@ -19,7 +19,7 @@ app = typer.Typer(help="What this node allows, and its limits (settings.toml).",
 @app.command("show")
 def show(directory: Dir = None, as_json: Json = False) -> None:
     """Show every setting as it is in force."""
-    with opened(directory) as (place, _):
+    with looked_at(directory) as (place, _):
         settings = load(place.root)
     values = asdict(settings)
     values["allow_any_app"] = list(settings.allow_any_app)
@@ -30,7 +30,7 @@ def show(directory: Dir = None, as_json: Json = False) -> None:
 
 def refusals(directory: Dir = None, as_json: Json = False) -> None:
     """Show what the coordinator wanted of this node's masked updates and was refused, newest first."""
-    with opened(directory) as (_, state):
+    with looked_at(directory) as (_, state):
         rows = [asdict(one) | {"at": iso(one.at)} for one in SqliteMasks(state).refusals()]
     columns: list[Column] = [(name.upper(), field(name)) for name in ("at", "task", "code", "message")]
     out().rows(rows, columns, empty="nothing has been refused")

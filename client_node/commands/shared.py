@@ -14,6 +14,7 @@ from client_node.services.agent_lock import poke_agent
 from client_node.services.node_dir import NodeDir, node_dir
 from common.cli.output import Output
 from common.cli.session import session
+from common.errors import NotFound
 
 
 def _as_json(value: bool) -> bool:
@@ -46,6 +47,21 @@ def opened(given: Path | None) -> Iterator[tuple[NodeDir, SqliteState]]:
         yield place, state
     finally:
         state.close()
+
+
+@contextmanager
+def looked_at(given: Path | None) -> Iterator[tuple[NodeDir, SqliteState]]:
+    """Open the memory of a node that is there; nothing is made.
+
+    Raises:
+        NotFound: the directory is no node's.
+    """
+    place = node_dir(given)
+    if not (place.identity_file.exists() or place.database.exists()):
+        step = with_dir("hansa node join https://HOST:PORT --token TOKEN", given)
+        raise NotFound(f"{place.root} is no node's directory", next_step=f"{step} (or name the right one with --dir)")
+    with opened(given) as found:
+        yield found
 
 
 def changed(place: NodeDir) -> None:

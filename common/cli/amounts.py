@@ -14,8 +14,9 @@ from common.jobspec import ACCELERATORS
 from common.units import GIB, KIB, MIB
 
 NOTHING = "none"
-_NUMBER = re.compile(r"(\d{1,12}(?:\.\d{1,12})?)(m?)")
-_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,12})?) ?([kmgt]i?b?|b|bytes)?", re.IGNORECASE)
+_MOST = 10**12  # of thousandths, or of MiB: no site has more
+_NUMBER = re.compile(r"(\d{1,100}(?:\.\d{1,12})?)(m?)")
+_SIZE = re.compile(r"(\d{1,100}(?:\.\d{1,12})?) ?([kmgt]i?b?|b|bytes)?", re.IGNORECASE)
 _UNITS = {"": 1, "b": 1, "k": KIB, "m": MIB, "g": GIB, "t": 1024 * GIB}
 _MEMORY = "-memory"
 WORDS = [*ACCELERATORS, *(kind + _MEMORY for kind in ACCELERATORS), "cpu", "ram"]
@@ -67,6 +68,8 @@ def parse_size(text: str, flag: str) -> int:
     if re.fullmatch("[kmgt]b", unit):
         raise typer.BadParameter(f"{text!r}: write {unit[0].upper()}iB (powers of 1024)", param_hint=flag)
     size = Fraction(found[1]) * _UNITS[unit[:1]]
+    if size > _MOST * MIB:
+        raise typer.BadParameter(f"{text[:40]!r} is too much: {size_in_words(_MOST * MIB)} at most", param_hint=flag)
     return int(size)
 
 
@@ -114,8 +117,10 @@ def _milli(figure: str, flag: str) -> int:
     exact = Fraction(found[1]) * (1 if found[2] else 1000) if found else Fraction(1, 2)
     if exact.denominator != 1:
         raise typer.BadParameter(
-            f"{figure!r} must be a number with thousandths at most: 2, 0.5 or 500m", param_hint=flag
+            f"{figure!r} must be a plain number with thousandths at most: 2, 0.5 or 500m", param_hint=flag
         )
+    if exact > _MOST:
+        raise typer.BadParameter(f"{figure[:40]!r} is too much: {_MOST // 1000} at most", param_hint=flag)
     return int(exact)
 
 

@@ -96,6 +96,10 @@ def simulate(
     starts = _table(head_start, "--head-start")
     chosen = policy_of(policy.value, read.jobs, k=k, half_life_s=half_life_s, head_starts_s=starts)
     weights = {name: _weight(name, value) for name, value in _table(weight, "--weight").items()}
+    tenants = {job.tenant for job in read.jobs}
+    if strangers := sorted(weights.keys() - tenants):
+        some = ", ".join(sorted(tenants)[:20])
+        raise typer.BadParameter(f"{strangers[0]!r} is in no job of the trace, which has {some}", param_hint="--weight")
     setup = Setup(chosen, gpus or gpus_for_load(read.jobs), round_ms, weights)
     line = LiveLine(now.out)
     history = run(read.jobs, setup, sizes_named(believed, seed=seed, sigma=sigma), _progress(now.out, line))

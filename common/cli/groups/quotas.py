@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
@@ -11,7 +12,7 @@ from common.cli.amounts import NOTHING, amount_in_words, held_in_words, parse_am
 from common.cli.output import Column, ago, cell, field
 from common.cli.session import Session, session
 from common.client.records_quotas import Allowance, Amount, Grant
-from common.errors import BadInput, NotFound
+from common.errors import BadInput, NotFound, PolicyDenied
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -56,14 +57,13 @@ def set_(
         raise BadInput(f"say what to set: --guarantee {_FORM}, --limit, --weight N")
     owner = _site(now, site)
     found = _found(now, owner, tenant)
-    made = now.client.quotas.set_grant(
-        owner,
-        tenant,
+    given = (
         _given(guarantee, "--guarantee", found["guarantee"] if found else None),
         _given(limit, "--limit", found["limit"] if found else None),
         weight or (found["weight"] if found else 1),
-        etag=found["etag"] if found else None,
     )
+    with _owners_act(now, owner):
+        made = now.client.quotas.set_grant(owner, tenant, *given, etag=found["etag"] if found else None)
     _show_grant(now, made)
 
 
@@ -128,7 +128,8 @@ def rm(tenant: Tenant, site: Site = "", coordinator: Central = False) -> None:
         _show_allowance(now, now.client.quotas.remove_allowance(tenant, etag=before["etag"]))
         return
     owner = _site(now, site)
-    now.client.quotas.remove_grant(owner, tenant, etag=now.client.quotas.grant(owner, tenant)["etag"])
+    with _owners_act(now, owner):
+        now.client.quotas.remove_grant(owner, tenant, etag=now.client.quotas.grant(owner, tenant)["etag"])
     now.out.say(f"{tenant} has no quota at {owner} any more: it may use what is idle, with weight 1")
 
 
@@ -153,6 +154,22 @@ def _site(now: Session, given: str) -> str:
     if len(tenants) != 1:
         raise BadInput("say whose nodes: --site TENANT", next_step="hansa context show")
     return tenants[0]
+
+
+@contextmanager
+def _owners_act(now: Session, site: str) -> Iterator[None]:
+    """Say who may, where it is refused to somebody of another tenant."""
+    try:
+        yield
+    except (NotFound, PolicyDenied) as error:
+        mine = now.client.whoami()["tenants"]
+        if site in mine:
+            raise
+        whose = f"you act for {', '.join(mine)}" if mine else "you act for no tenant"
+        raise PolicyDenied(
+            f"only an admin of {site} may change what tenants are given at its nodes; {whose}",
+            next_step=f"ask {site}, or give a token of its admin: --token TOKEN",
+        ) from error
 
 
 def _found(now: Session, site: str, tenant: str) -> Grant | None:

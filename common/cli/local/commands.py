@@ -44,11 +44,13 @@ def up(
         if now.out.as_json:
             now.out.line({"url": raised.url, "context": str(layout.context), "app_digest": raised.app_digest})
         now.out.say(f"up: {raised.url}, {len(layout.sites)} nodes; everything lies in {layout.root}")
+        other = layout.sites[-1]
         now.out.next(
             f"export HANSA_CONTEXT={layout.context}",
             "hansa nodes ls",
             f"hansa job submit {layout.app} --federation {FEDERATION} --watch",
             f"hansa node status --dir {layout.sites[0].agent}",
+            f"HANSA_TOKEN=$(cat {other.token_file}) hansa quota ls   (this way you act for {other.name})",
         )
         now.out.say("Ctrl-C ends it; the same command starts it again.")
         while True:

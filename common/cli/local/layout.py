@@ -84,7 +84,7 @@ def default_app() -> Path:
     for root in (Path.cwd(), here.parents[3], here.parents[1]):
         if (root / "examples" / "heart" / "pyproject.toml").is_file():
             return root / "examples" / "heart"
-    raise BadInput("examples/heart is not here", next_step="install the hansa package again, or give --app DIR")
+    raise BadInput("examples/heart is not here", next_step="reinstall hansa, or give --app DIR")
 
 
 def plan_layout(root: Path, app: Path, count: int) -> Layout:

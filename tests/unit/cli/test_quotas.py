@@ -34,7 +34,8 @@ def test_amounts(text, amount):
         ("", "WORD=FIGURE"), ("cuda", "WORD=FIGURE"), ("gpu=1", "cuda, rocm, tpu"), ("cuda=1,cuda=2", "twice"), ("cuda=", "number"),
         ("cuda=-1", "number"), ("cuda=0.0001", "thousandths"), ("cpu=1.5m", "thousandths"), ("cpu=1e3", "number"),
         ("cuda=1GiB", "number"), ("ram=64", "whole MiB"), ("ram=1.5KiB", "whole MiB"), ("ram=64GB", "GiB"), ("ram=many", "size"),
-        ("none,cpu=1", "WORD=FIGURE"), ("cuda=9999999999999", "number"),
+        ("none,cpu=1", "WORD=FIGURE"), ("cuda=9999999999999", "too much: 1000000000 at most"),
+        ("cpu=1000000000000000000000", "too much"), ("cpu=10^21", "plain number"), ("ram=99999999999999999999TiB", "too much"),
     ],
 )  # fmt: skip
 def test_what_is_no_amount_is_misuse(text, said):
@@ -129,6 +130,18 @@ def test_what_is_not_named_stays_and_the_tag_goes_back(hansa, here):
     _, body, headers = sent(here, "PUT")
     assert body == {"guarantee": grant()["guarantee"], "limit": NONE, "weight": 5}
     assert headers["if-match"] == '"t1"'
+
+
+@pytest.mark.parametrize("refusal", [(404, "not_found"), (403, "policy_denied")])
+@pytest.mark.parametrize("act", [("set", "--weight", "5"), ("rm",)])
+def test_at_another_s_site_it_is_said_who_may(hansa, here, refusal, act):
+    status, code = refusal
+    for method, answer, word in (("GET", 404, "not_found"), ("PUT", status, code)):
+        problem = {"code": word, "detail": "no grant 'east/south' that you may see", "next_step": ""}
+        here.on(method, "/grants/east/south", problem, answer)
+    said = hansa("quota", act[0], "south", "--site", "east", *act[1:])[2]
+    assert "only an admin of east may change what tenants are given at its nodes; you act for north" in said
+    assert "--token TOKEN" in said
 
 
 def test_none_takes_a_guarantee_back(hansa, here):

@@ -98,7 +98,7 @@ def test_what_cannot_be_read_ends_with_a_code_and_the_place(hansa, tmp_path, tex
 @pytest.mark.parametrize(
     "argv",
     [
-        ("--days", "9-5"), ("--days", "x"), ("--weight", "north"), ("--weight", "north=0"), ("--weight", "north=nan"),
+        ("--days", "9-5"), ("--days", "x"), ("--weight", "north"), ("--weight", "north=0"), ("--weight", "north=nan"), ("--weight", "nobody=2"),
         ("--head-start", "high=fast"), ("--policy", "best"), ("--gpus", "0"), ("--sizes", "small"),
     ],
     ids=" ".join,

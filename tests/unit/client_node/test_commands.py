@@ -52,7 +52,6 @@ def hansa(tmp_path: Path) -> Cli:
 
 
 def test_a_dataset_goes_through_its_whole_life(hansa: Cli, data: Path) -> None:
-    assert hansa.json("dataset", "ls") == []
     hansa("dataset", "add", "ecg", str(data))
     hansa("dataset", "share", "ecg", "--federation", "hearts")
     (row,) = hansa.json("dataset", "ls")
@@ -101,7 +100,19 @@ def test_a_setting_is_changed_and_shown(hansa: Cli) -> None:
     assert hansa.json("policy", "show")["allow_any_app"] == ["hearts", "lungs"]
 
 
+@pytest.mark.parametrize(
+    "words",
+    ["status", "leases", "devices", "refusals", "policy show", "app ls", "dataset ls", "dataset show ecg"],
+)
+def test_looking_at_what_is_no_node_fails_with_the_next_step_and_makes_nothing(hansa: Cli, words: str) -> None:
+    with pytest.raises(NotFound, match="is no node's directory") as raised:
+        hansa(*words.split())
+    assert f"hansa node join https://HOST:PORT --token TOKEN --dir {hansa.directory}" in raised.value.next_step
+    assert not hansa.directory.exists()
+
+
 def test_status_of_a_node_that_has_not_joined_says_so(hansa: Cli) -> None:
+    hansa("policy", "set", "slots", "2")
     shown = hansa.json("status")
     assert shown["agent"] == "has not joined"
     assert shown["pid"] is None
@@ -134,6 +145,7 @@ def test_a_dry_run_of_the_service_changes_nothing(hansa: Cli, tmp_path: Path, mo
 
 
 def test_the_node_s_own_log_shows_leases_and_each_tenant_s_sums(hansa: Cli) -> None:
+    hansa("policy", "set", "slots", "2")
     assert hansa.json("leases") == {"since": None, "tenants": [], "leases": []}
     state = SqliteState(hansa.directory / "node.sqlite")
     log = SqliteLeaseLog(state)

@@ -1,69 +1,21 @@
-"""Leases while they are held: on record before anything runs, ended with their outcome, watched by injected time."""
+"""Leases while they are held: on record before anything runs, ended with their outcome."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from client_node.adapters.lease_log import SqliteLeaseLog
-from client_node.adapters.nvml import Nvml
-from client_node.adapters.state import SqliteState
-from client_node.guard.consent import JobRequest
-from client_node.guard.leases import Lease, Measure, Slice
-from client_node.services.devices import Devices
+from client_node.guard.leases import Lease, Slice
 from client_node.services.leased_apps import LeasedApps
 from client_node.services.leases import Leases
-from client_node.services.offers import PreparedJob
-from client_node.services.watchdog import Watchdog
-from client_node.settings import NodeSettings
-from common.clock import ManualClock
 from common.errors import AppFailed, BadInput, NotFound
-from common.jobspec import parse
 from common.wire import hansa_node_pb2 as pb
-from tests.gpus import LOST, FakeNvml, Gpu
-
-APP = "a" * 64
-REQUEST = JobRequest("job_1", "hearts", "acme", "ana", APP, "heart", individual=False)
-SPEC = parse('[project]\nname = "x"\n[tool.flwr.app.components]\nserverapp = "a:s"\nclientapp = "a:c"\n')
-JOB = PreparedJob(REQUEST, SPEC, pb.Prepare())
-HALF = Lease("l1", "job_1/0/0", "job_1", "acme", (Slice("GPU-a", 500, 40_000),), 2000, 4096)
-
-
-class Node:
-    """The services under test over a real log, a library that is none, and a clock in hand."""
-
-    def __init__(self, path: Path, *gpus: Gpu) -> None:
-        self.now = 0
-        self.gpus = {gpu.uuid: gpu for gpu in gpus}
-        self.state = SqliteState(path)
-        self.clock = ManualClock()
-        self.settings = NodeSettings()
-        self.driver = Nvml()
-        self.driver._sees_pids = True
-        self.devices = Devices(self.driver, lambda: self.settings)
-        self.devices.scan()
-        self.log = SqliteLeaseLog(self.state)
-        self.leases = Leases(self.devices, self.log, lambda: self.settings, self.clock)
-
-    async def pause(self, seconds: float) -> None:
-        self.clock.advance(seconds)
-        await asyncio.sleep(0)
-
-
-@pytest.fixture
-def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
-    gpus = (Gpu("GPU-a", reserved=0), Gpu("GPU-b", reserved=0, minor=1))
-    FakeNvml(*gpus).install(monkeypatch)
-    node = Node(tmp_path / "node.sqlite", *gpus)
-    yield node
-    node.driver.close()
-    node.state.close()
+from tests.gpus import LOST
+from tests.leased_node import HALF, JOB, Node
 
 
 async def test_a_lease_is_on_record_before_anything_runs_under_it_and_closed_at_its_end(node: Node) -> None:
@@ -239,81 +191,3 @@ async def test_apps_make_room_only_where_their_room_is_needed(node: Node) -> Non
     async with leased.hold(HALF):
         assert [app.ended.is_set() for app in apps.opened()] == [False, True, False, False]
     await leased.close()
-
-
-class Process:
-    """The processes of a lease, as the watchdog knows them."""
-
-    def __init__(self) -> None:
-        self.stopped: list[tuple[str, str]] = []
-        self.told: list[str] = []
-        self.over = asyncio.Event()
-
-    def processes(self) -> list[int]:
-        return [41, 42]
-
-    def stop(self, reason: str, message: str) -> None:
-        self.stopped.append((reason, message))
-        self.over.set()
-
-
-async def watched(node: Node, *uses: dict[int, int | None], seen: bool = True) -> tuple[Process, tuple[Measure, ...]]:
-    """Watch a lease of half of GPU-a, with these processes at each look; return what became of it."""
-    gpu, looks, process = node.gpus["GPU-a"], iter(uses), Process()
-    node.driver._sees_pids = seen
-
-    async def pause(_seconds: float) -> None:
-        look(next(looks, None))
-        await asyncio.sleep(0)
-
-    def look(use: dict[int, int | None] | None) -> None:
-        if use is None:
-            process.over.set()
-        else:
-            gpu.processes = use
-            gpu.used = sum(mib or 0 for mib in use.values())
-
-    watchdog = Watchdog(node.driver, node.leases, lambda: process.told.append("lost"), lambda: 0.5, pause)
-    async with node.leases.hold(HALF) as held:
-        before = await watchdog.before(HALF.slices)
-        look(next(looks))
-        async with watchdog.over(process, held, before):
-            await asyncio.wait_for(process.over.wait(), 30)
-        words = node.leases.measures(held)
-    await node.leases.close()
-    return process, words
-
-
-async def test_a_lease_that_stays_above_its_slice_is_ended_with_the_figures(node: Node) -> None:
-    process, _ = await watched(node, {41: 30_000, 42: 9_000}, {41: 30_000, 42: 10_001}, {41: 41_000})
-    assert process.stopped == [("gpu_memory", "it used 41000 MiB of GPU-a, its slice is 40000 MiB")]
-    assert node.log.entries()[0].peak_mib == 41_000
-
-
-async def test_one_look_above_it_is_a_warning_and_others_processes_are_not_ours(node: Node) -> None:
-    process, words = await watched(node, {41: 40_001}, {41: 39_000, 99: 30_000}, {41: 40_001}, {41: 1})
-    assert process.stopped == []
-    assert Measure.WATCHDOG in words
-
-
-async def test_a_device_that_does_not_answer_any_more_ends_its_leases(node: Node) -> None:
-    watching = asyncio.create_task(watched(node, *[{41: 1}] * 200))
-    await asyncio.sleep(0)
-    node.gpus["GPU-a"].faults["*"] = LOST
-    process, _ = await watching
-    assert process.stopped == [("gpu_lost", "device GPU-a does not answer any more")]
-    assert process.told == ["lost"]
-
-
-async def test_where_the_driver_s_process_ids_say_nothing_a_lease_alone_is_measured_by_its_device(node: Node) -> None:
-    process, _ = await watched(node, {7: 41_000}, {7: 41_000}, seen=False)
-    assert [reason for reason, _ in process.stopped] == ["gpu_memory"]
-
-
-async def test_what_could_not_be_measured_is_not_said_to_be_watched(node: Node) -> None:
-    async with node.leases.hold(replace(HALF, job="job_2")):  # somebody else at the device
-        process, words = await watched(node, {41: None, 42: 90_000}, {41: None, 42: 90_000})
-    await node.leases.close()
-    assert process.stopped == []
-    assert Measure.WATCHDOG not in words
-    assert "watchdog" not in node.log.entries()[-1].enforcement
