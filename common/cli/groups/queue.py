@@ -34,7 +34,7 @@ def show(ctx: typer.Context) -> None:
 def why(name: Annotated[str, typer.Argument(metavar="ASK|LEASE", help="JOB/N, or a lease's id.")]) -> None:
     """Show why a round waits, or why it was granted what it has: the decision is made again from the journal."""
     if re.match(r"job_[0-9a-z]+/[0-9]", name) is None:
-        raise BadInput(f"{name[:60]!r} is no round", next_step="give JOB/N as hansa queue shows it, or a lease's id")
+        raise BadInput(f"{name[:60]!r} is no round", next_step="give JOB/N as in hansa queue, or a lease's id")
     now = session()
     found = now.client.schedule.history(name)
     if now.out.as_json:
