@@ -134,10 +134,10 @@ def test_a_job_is_planned_submitted_watched_and_becomes_the_next_version(up, dem
     assert "HANSA-RESULT" in up("job", "logs")[1]
 
 
-def test_an_app_nobody_approved_is_refused_at_every_node_with_code_3(up, tmp_path):
+def test_an_app_nobody_approved_can_be_placed_nowhere_and_is_refused(up, tmp_path):
     up("new", "stranger", "--into", tmp_path)
     code, out, _ = up("job", "plan", tmp_path / "stranger", "--json")
-    assert code == 3
+    assert code == 7
     denials = {node["name"]: [d["code"] for d in node["denials"]] for node in json.loads(out)["nodes"]}
     assert denials == {name: ["app_not_approved"] for name in HOSPITALS}
     assert up("job", "submit", tmp_path / "stranger")[0] == 3
