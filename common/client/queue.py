@@ -54,6 +54,7 @@ class Wait(Ask):
     reason: str
     not_before: str | None
     forecast_start: str | None
+    latest_start: str | None
 
 
 class Lease(TypedDict):

@@ -129,6 +129,7 @@ class Outlook(TypedDict):
 
     nodes: int
     start: str | None
+    latest_start: str | None
     code: str
     reason: str
     round_s: float | None
@@ -191,6 +192,7 @@ class JobWait(TypedDict):
     code: str
     reason: str
     forecast_start: str | None
+    latest_start: str | None
 
 
 class JobDetail(Job):

@@ -70,7 +70,8 @@ class OutlookOut(Out):
     """What the job would meet, by the scheduler's own decision beside what waits now."""
 
     nodes: int  # of a round, all or nothing
-    start: str | None  # null = not within a week, or not while nodes are away
+    start: str | None  # as expected; null = not within a week, or not while nodes are away
+    latest_start: str | None  # the promise by contract, where nodes would be kept for it; null = none
     code: str  # why not at once; "" = at once
     reason: str
     round_s: float | None  # null = rounds like these were never seen here
@@ -133,7 +134,8 @@ class JobWaitOut(Out):
     ask: str
     code: str
     reason: str
-    forecast_start: str | None  # null = not within a week, as things stand
+    forecast_start: str | None  # as expected; null = not within a week, as things stand
+    latest_start: str | None  # the promise by contract, where nodes are kept for it; null = none
 
 
 class JobDetailOut(JobOut):

@@ -65,7 +65,8 @@ class WaitOut(AskOut):
     code: str  # never | reserved | behind_reservation | no_capacity | limit | behind_own
     reason: str
     not_before: str | None
-    forecast_start: str | None  # null = not within a week, as things stand
+    forecast_start: str | None  # as expected; null = not within a week, as things stand
+    latest_start: str | None  # the promise by contract, where nodes are kept for it; null = none
 
 
 class LeaseOut(Out):

@@ -60,6 +60,7 @@ def _outlook(record: Outlook, plan: Plan) -> s.OutlookOut:
     return s.OutlookOut(
         nodes=record.m,
         start=None if record.start_ms is None else iso(record.start_ms / 1000),
+        latest_start=None if record.latest_ms is None else iso(record.latest_ms / 1000),
         code="" if wait is None else wait.code,
         reason="" if wait is None else wait.reason,
         round_s=record.round_s,
@@ -126,6 +127,7 @@ def detail(record: Job, waits: Sequence[Waiting]) -> s.JobDetailOut:
             code=one.wait.code,
             reason=one.wait.reason,
             forecast_start=None if one.forecast_ms is None else iso(one.forecast_ms / 1000),
+            latest_start=None if one.latest_ms is None else iso(one.latest_ms / 1000),
         )
         for one in waits
     ]

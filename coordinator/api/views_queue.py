@@ -66,6 +66,7 @@ def waiting(record: Waiting, names: Names) -> s.WaitOut:
         reason=wait.reason,
         not_before=_maybe(wait.not_before_ms),
         forecast_start=_maybe(record.forecast_ms),
+        latest_start=_maybe(record.latest_ms),
     )
 
 

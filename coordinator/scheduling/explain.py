@@ -10,7 +10,7 @@ import numpy as np
 from common.ids import NodeId
 from coordinator.scheduling.accounts import most
 from coordinator.scheduling.line import DEMOTED, Queue
-from coordinator.scheduling.passes import Pass, settle
+from coordinator.scheduling.passes import Pass, Started, settle
 from coordinator.scheduling.quota import limit_words
 from coordinator.scheduling.records import State, Wait
 from coordinator.scheduling.rooms import admitted_ms, kept_rooms
@@ -31,8 +31,13 @@ _IDLE = {
 
 def why(state: State, now_ms: int) -> dict[str, Wait]:
     """Return the reason of every ask of ``state`` that waits, after a decision at ``now_ms``."""
-    world = World.of(state)
-    _, started, last = settle(world, now_ms)
+    _, started, last = settle(World.of(state), now_ms)
+    return reasons(started, last)
+
+
+def reasons(started: list[Started], last: Pass) -> dict[str, Wait]:
+    """Return the reason of every ask that waited before the decision that ended with the pass ``last``."""
+    world, now_ms = last.world, last.now_ms
     waits = {s.ask.id: Wait(s.ask.id, "starting", "it starts with the next decision", now_ms) for s in started}
     for queue in world.line.queues.values():
         code, reason, not_before_ms = _reason(last, queue)
@@ -43,9 +48,13 @@ def why(state: State, now_ms: int) -> dict[str, Wait]:
 
 def idle(state: State, now_ms: int) -> dict[NodeId, str]:
     """Return every node on which nothing runs after a decision at ``now_ms``, with the reason."""
-    world = World.of(state)
-    _, _, last = settle(world, now_ms)
-    codes = list(_IDLE)
+    _, _, last = settle(World.of(state), now_ms)
+    return unused(last)
+
+
+def unused(last: Pass) -> dict[NodeId, str]:
+    """Return every node on which nothing runs after the decision that ended with the pass ``last``, with the reason."""
+    world, codes = last.world, list(_IDLE)
     says = np.zeros(len(world.pool.nodes), np.int64)
     for queue in world.line.queues.values():
         word = _reason(last, queue)[0]

@@ -12,8 +12,7 @@ from common.clock import Clock
 from common.ids import JobId, TenantId
 from coordinator.domain.jobs import Job, JobState
 from coordinator.domain.quotas import Amount, Grant
-from coordinator.scheduling.explain import why
-from coordinator.scheduling.forecast import forecast
+from coordinator.scheduling.forecast import foresee, latest_ms
 from coordinator.scheduling.records import Ask, State, Wait
 from coordinator.services.estimates import Estimates
 from coordinator.services.machines import need_of
@@ -46,6 +45,11 @@ class Outlook:
     gpu_hours: float | None
     sites: tuple[SiteShare, ...]
 
+    @property
+    def latest_ms(self) -> int | None:
+        """Return when it would start at the latest, if nodes would be kept for it; None = nobody can say."""
+        return None if self.wait is None else latest_ms(self.wait)
+
 
 class Foresight:
     """Looks ahead for jobs that are not there yet.
@@ -58,6 +62,7 @@ class Foresight:
 
     def __init__(self, schedule: Schedule, estimates: Estimates, clock: Clock) -> None:
         self._schedule, self._estimates, self._clock = schedule, estimates, clock
+        self._turn = asyncio.Lock()  # one look ahead at a time: each is its own, and takes a processor
 
     async def of(self, plan: Plan, tenant: TenantId) -> Outlook:
         """Return what a job of ``tenant`` as planned would meet."""
@@ -68,7 +73,8 @@ class Foresight:
         m = max(cohort.target or min(len(here), most), cohort.minimum, 1)
         state, now_ms = self._schedule.state(), self._schedule.now_ms
         first = self._estimates.ask(job, "train", f"{_NOBODY}/1", (m, len(here), here), job.spec.deadline_s, now_ms)
-        start, wait = await asyncio.to_thread(_ahead, state, now_ms, first)
+        async with self._turn:
+            start, wait = await asyncio.to_thread(_ahead, state, now_ms, first)
         seen = self._estimates.known(job, "train")
         round_s = self._estimates.round_s(job, "train", here, m) if seen else None
         length_s = self._estimates.left_s(job, here, self._clock.now()) if seen and plan.spec.rounds else None
@@ -105,6 +111,6 @@ class Foresight:
 
 def _ahead(state: State, now_ms: int, ask: Ask) -> tuple[int | None, Wait | None]:
     """Return when ``ask`` would start beside what waits now, and why not at once."""
-    with_it = replace(state, asks=(*state.asks, ask))
-    start = forecast(with_it, now_ms, HORIZON_MS).get(ask.id)
-    return start, None if start is not None and start <= now_ms else why(with_it, now_ms).get(ask.id)
+    sight = foresee(replace(state, asks=(*state.asks, ask)), now_ms, HORIZON_MS)
+    start = sight.starts[ask.id]
+    return start, None if start is not None and start <= now_ms else sight.waits.get(ask.id)

@@ -6,6 +6,7 @@ And the proof: why an ask was granted what, made again from the journal as it st
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,14 +15,15 @@ from common.ids import JobId, NodeId
 from coordinator.ports.store import Store, Tx
 from coordinator.scheduling.decide import decide
 from coordinator.scheduling.events import Asked, Ended, Entry, Expired, Revoked, Started
-from coordinator.scheduling.explain import idle, why
-from coordinator.scheduling.forecast import forecast
+from coordinator.scheduling.forecast import foresee, latest_ms
 from coordinator.scheduling.records import Ask, Lease, Policy, State, Wait
 from coordinator.scheduling.replay import ask_of, decided
 from coordinator.services.schedule import Schedule
 from coordinator.services.schedule_journal import fold_before
 
 HORIZON_MS = 7 * 86_400_000  # no forecast looks further
+GAP_S = 1.0  # between two looks at a schedule that changed
+STALE_MS = 10_000  # after which a schedule that did not change is looked at again: leases outlive their estimates
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,12 @@ class Waiting:
 
     ask: Ask
     wait: Wait
-    forecast_ms: int | None  # None: not within a week, as things stand
+    forecast_ms: int | None  # as expected; None: not within a week, as things stand
+
+    @property
+    def latest_ms(self) -> int | None:
+        """Return the promise to an ask that nodes are kept for, by the contracts of their leases; None = none."""
+        return latest_ms(self.wait)
 
 
 @dataclass(frozen=True)
@@ -71,15 +78,20 @@ class History:
 
 
 class QueueView:
-    """Looks at the scheduler without disturbing it.
+    """Looks at the scheduler without disturbing it; however many ask, one look is for all of them.
 
     Args:
         schedule: The scheduler.
         store: Its journal.
+        gap_s: At least so long between two looks at a schedule that changed.
     """
 
-    def __init__(self, schedule: Schedule, store: Store) -> None:
-        self._schedule, self._store = schedule, store
+    def __init__(self, schedule: Schedule, store: Store, gap_s: float = GAP_S) -> None:
+        self._schedule, self._store, self._gap_s = schedule, store, gap_s
+        self._turn = asyncio.Lock()
+        self._next: asyncio.Task[Queue] | None = None  # a look that has not begun: whoever comes now shares it
+        self._seen: tuple[State, Queue] | None = None
+        self._seen_at = -math.inf  # on the loop's clock
 
     @property
     def policy(self) -> Policy:
@@ -87,10 +99,35 @@ class QueueView:
         return self._schedule.policy
 
     async def look(self) -> Queue:
-        """Return the queue as it is now."""
-        state, at_ms = self._schedule.state(), self._schedule.now_ms
-        held = {(one.ask, one.node): self._schedule.enforcement(one.ask, one.node) for one in state.leases}
-        return await asyncio.to_thread(_look, state, at_ms, held)
+        """Return the queue as it is now, or was when the schedule last changed."""
+        if self._next is None or self._next.done():
+            self._next = asyncio.create_task(self._look())
+        return await asyncio.shield(self._next)
+
+    async def _look(self) -> Queue:
+        async with self._turn:
+            found = self._unchanged()
+            if found is None:
+                await asyncio.sleep(self._seen_at + self._gap_s - asyncio.get_running_loop().time())
+                found = self._unchanged()
+            self._next = None
+            if found is not None:
+                return found
+            state, at_ms = self._schedule.state(), self._schedule.now_ms
+            found = await asyncio.to_thread(_look, state, at_ms, self._held(state))
+            self._seen, self._seen_at = (state, found), asyncio.get_running_loop().time()
+            return found
+
+    def _unchanged(self) -> Queue | None:
+        """Return what was seen last, if it still holds."""
+        if self._seen is None:
+            return None
+        state, found = self._schedule.state(), self._seen[1]
+        aged = self._schedule.now_ms - found.at_ms >= STALE_MS
+        return None if aged or state != self._seen[0] or self._held(state) != found.enforcement else found
+
+    def _held(self, state: State) -> dict[tuple[str, NodeId], tuple[str, ...]]:
+        return {(one.ask, one.node): self._schedule.enforcement(one.ask, one.node) for one in state.leases}
 
     async def of_job(self, job: JobId) -> tuple[Waiting, ...]:
         """Return what a job waits for."""
@@ -117,12 +154,12 @@ class QueueView:
 
 
 def _look(state: State, at_ms: int, held: Mapping[tuple[str, NodeId], tuple[str, ...]]) -> Queue:
-    reasons, starts = why(state, at_ms), forecast(state, at_ms, HORIZON_MS)
-    waiting = [Waiting(ask, reasons[ask.id], starts.get(ask.id)) for ask in state.asks]
+    sight = foresee(state, at_ms, HORIZON_MS)
+    waiting = [Waiting(ask, sight.waits[ask.id], sight.starts[ask.id]) for ask in state.asks]
     never = at_ms + 2 * HORIZON_MS
     waiting.sort(key=lambda one: (one.forecast_ms or never, one.ask.submit_ms, one.ask.id))
     leases = sorted(state.leases, key=lambda lease: (lease.start_ms, lease.ask, lease.node))
-    return Queue(at_ms, state.policy, tuple(waiting), tuple(leases), held, idle(state, at_ms))
+    return Queue(at_ms, state.policy, tuple(waiting), tuple(leases), held, sight.idle)
 
 
 def _history(tx: Tx, ask: str, node: str, start_ms: int | None) -> tuple[tuple[Entry, ...], Proof | None]:

@@ -234,6 +234,7 @@ def _show_plan(now: Session, plan: Plan, federation: str, sent: App) -> None:
 def _show_outlook(now: Session, found: Outlook) -> None:
     start = found["start"]
     when = "at once" if not found["code"] else f"start {age(start, now.now)}" if start else "start not foreseen"
+    when += f", at the latest {age(found['latest_start'], now.now)}" if found["latest_start"] else ""
     why = f": {cell(found['reason'])}" if found["code"] else ""
     now.out.say(f"rounds of {found['nodes']} nodes, {when}{why}")
     length = f"about {found['length_s']:.0f} s" if found["length_s"] is not None else "not known yet"
@@ -247,7 +248,8 @@ def _show_outlook(now: Session, found: Outlook) -> None:
 
 def _wait(entry: dict[str, object]) -> str:
     start = f", start {entry['forecast_start']}" if entry["forecast_start"] else ""
-    return f"{entry['ask']}: {entry['reason']}{start}"
+    latest = f", at the latest {entry['latest_start']}" if entry["latest_start"] else ""
+    return f"{entry['ask']}: {entry['reason']}{start}{latest}"
 
 
 def _entries(value: object) -> list[dict[str, object]]:

@@ -52,6 +52,7 @@ def _show(now: Session, found: Queue) -> None:
         ("NODES", lambda row: f"{row['minimum']} of {row['maximum']}"),
         ("SINCE", ago("submitted_at", now.now)),
         ("STARTS", lambda row: age(row["forecast_start"], now.now) if row["forecast_start"] else "not foreseen"),
+        ("LATEST", lambda row: age(row["latest_start"], now.now) if row["latest_start"] else "-"),
         ("WHY", field("reason")),
     ]
     now.out.rows(found["waiting"], waiting, empty="nothing waits")
@@ -77,7 +78,8 @@ def _tell(now: Session, found: History) -> None:
     now.out.text(f"{ask['id']} of {ask['tenant']}: {ask['minimum']} to {ask['maximum']} nodes, all or nothing")
     if wait is not None:
         start = age(wait["forecast_start"], now.now) if wait["forecast_start"] else "not foreseen"
-        now.out.text(f"waits: {wait['reason']} ({wait['code']}); start {start}")
+        latest = f", at the latest {age(wait['latest_start'], now.now)}" if wait["latest_start"] else ""
+        now.out.text(f"waits: {wait['reason']} ({wait['code']}); start {start}{latest}")
     now.out.rows(found["rows"], [("ROW", field("row")), ("AT", field("at")), ("WHAT", field("words"))])
     if proof is None:
         return

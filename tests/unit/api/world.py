@@ -168,7 +168,7 @@ def _services(folder: Path, store: SqlStore, clock: ManualClock) -> tuple[Servic
         grants=grants,
         allowances=allowances,
         desk=desk,
-        queue=QueueView(schedule, store),
+        queue=QueueView(schedule, store, gap_s=0.0),
         foresight=Foresight(schedule, Estimates(), clock),
         feed=feed,
         publisher=Publisher(store, blobs, new_ed25519(), sandbox, clock),

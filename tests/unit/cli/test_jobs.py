@@ -121,23 +121,26 @@ def test_a_plan_says_when_it_would_start_how_long_it_takes_and_what_it_costs(ope
         "weight": 3,
     }  # fmt: skip
     outlook = {
-        "nodes": 2, "start": "2026-01-01T00:10:00.000Z", "code": "reserved", "reason": "2 nodes are kept for it",
+        "nodes": 2, "start": "2026-01-01T00:10:00.000Z", "latest_start": "2026-01-01T00:20:00.000Z",
+        "code": "reserved", "reason": "2 nodes are kept for it",
         "round_s": 60.0, "length_s": 1500.0, "gpu_hours": 0.83, "sites": [share],
     }  # fmt: skip
     open_hub.on("POST", "/jobs:plan", {**PLAN, "outlook": outlook})
     code, out, err = hansa("job", "plan", app)
     assert code == 0
     assert "2 nodes are kept for it" in err
+    assert ", at the latest " in err
     assert "about 1500 s, 0.83 GPU-hours" in err
     assert "cuda" in out
 
 
 def test_a_job_says_what_its_rounds_wait_for(open_hub, hansa, job):
     wait = {"ask": "job_1/3", "code": "no_capacity", "reason": "needs 2 nodes", "forecast_start": None}
+    wait["latest_start"] = "2026-01-01T00:05:00.000Z"
     open_hub.on("GET", f"/jobs/{job()['id']}", job(waits=[wait]))
     code, out, _ = hansa("job", "show", job()["id"])
     assert code == 0
-    assert "job_1/3: needs 2 nodes" in out
+    assert "job_1/3: needs 2 nodes, at the latest 2026" in out
 
 
 def test_a_plan_that_can_be_placed_ends_0(open_hub, hansa, app):

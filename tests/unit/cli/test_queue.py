@@ -13,6 +13,7 @@ ASK = {
     "submitted_at": "2026-01-01T00:00:00.000Z",
 }  # fmt: skip
 WAIT = {**ASK, "code": "reserved", "reason": "2 nodes are kept for it", "not_before": None, "forecast_start": None}
+WAIT |= {"latest_start": "2026-01-01T00:05:00.000Z"}
 LEASE = {
     "id": "job_2/1@node_a@5", "ask": "job_2/1", "job": "job_2", "tenant": "south", "node": "node_a", "node_name": "a",
     "site": "north", "devices": ["GPU-1"], "gpu_milli": 500, "borrowed": True, "enforcement": ["visible", "watchdog"],
@@ -42,6 +43,7 @@ def test_the_queue_shows_who_waits_who_holds_and_who_is_idle(hub, hansa):
         "job_1/7",
         "2 nodes are kept for it",
         "not foreseen",
+        "LATEST",
         "visible, watchdog",
         "GPU-1",
         "kept for job_1/7",

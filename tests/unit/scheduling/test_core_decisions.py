@@ -12,7 +12,7 @@ from common.ids import JobId, NodeId, TenantId
 from coordinator.domain.quotas import Amount, Grant
 from coordinator.scheduling.decide import apply, decide, end_lease
 from coordinator.scheduling.explain import idle, why
-from coordinator.scheduling.forecast import forecast
+from coordinator.scheduling.forecast import MOST_STEPS, forecast, foresee, latest_ms, steps_for
 from coordinator.scheduling.planner import Planner
 from coordinator.scheduling.policies import ABOUT, NAMES, named
 from coordinator.scheduling.records import Ask, Device, Need, Node, Slice, Start, State, Wait
@@ -262,12 +262,33 @@ def test_a_spare_node_is_borrowed_only_after_everyone_has_what_is_guaranteed():
     assert len(found["b"]) == 1
 
 
-def test_the_forecast_of_a_kept_ask_is_its_promise_and_others_follow_the_estimates():
+def test_a_forecast_follows_the_estimates_and_a_kept_ask_has_a_promise_by_contract_beside_it():
     state = a_state(
         [a_node("n")],
         [an_ask("a", est_ms=40), an_ask("b", submit=1, est_ms=10, left_ms=10), an_ask("c", submit=2, left_ms=10)],
     )
     state = apply(state, decide(state, 0), 0)
-    assert forecast(state, 0, 1_000) == {"b": 100, "c": 50}
-    assert forecast(state, 0, 45) == {"b": None, "c": None}
+    assert forecast(state, 0, 1_000) == {"b": 40, "c": 50}
+    assert {name: latest_ms(wait) for name, wait in why(state, 0).items()} == {"b": 100, "c": None}
+    assert forecast(state, 0, 45) == {"b": 40, "c": None}
+    assert forecast(state, 30, 1_000) == {"b": 40, "c": 50}
+    assert forecast(state, 45, 1_000) == {"b": 90, "c": 100}  # it outlived its 40 ms: as long again
+    assert forecast(state, 70, 1_000) == {"b": 100, "c": 110}  # but not longer than its contract
+    assert forecast(state, 0, 1_000, steps=1) == {"b": 40, "c": 80}  # at the pace so far
     assert forecast(replace(state, asks=(an_ask("d", m=2),)), 0, 1_000) == {"d": None}
+
+
+def test_a_forecast_makes_fewer_decisions_the_larger_the_state_is():
+    def steps(count: int) -> int:
+        return steps_for(a_state([a_node("n")], [an_ask(f"a{i}") for i in range(count)]))
+
+    assert steps(1) <= MOST_STEPS
+    assert steps(1) > steps(1_000) > steps(10_000) == 3
+
+
+def test_one_look_says_what_why_idle_and_forecast_say():
+    state = a_state([a_node("n"), a_node("o")], [an_ask("a"), an_ask("b", m=2, submit=1), an_ask("c", m=3, submit=2)])
+    state = apply(state, decide(state, 0), 0)
+    sight = foresee(state, 10, 1_000)
+    assert (sight.waits, sight.idle, sight.starts) == (why(state, 10), idle(state, 10), forecast(state, 10, 1_000))
+    assert sight.starts == {"b": 100, "c": None}
