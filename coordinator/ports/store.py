@@ -200,6 +200,10 @@ class Schedule(Protocol):
         """Return the newest snapshot, of those at or before number ``until`` if it is given."""
         ...
 
+    def set_aside(self) -> int:
+        """Keep all rows and snapshots unread from now on, for auditors; return the greatest number among them."""
+        ...
+
     def prune(self, before: int) -> int:
         """Drop what the newest snapshot at or before number ``before`` makes needless; return how many entries."""
         ...

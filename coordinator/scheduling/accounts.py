@@ -32,15 +32,23 @@ class Accounts:
 
     def put(self, grant: Grant) -> None:
         """Set a grant in the place of what was there."""
+        self._reweigh(grant.site, grant.tenant, grant.weight)
         self.grants.setdefault(grant.tenant, {})[grant.site] = grant
         self.granted_at.setdefault(grant.site, set()).add(grant.tenant)
         self._forget(grant.site, grant.tenant)
 
     def remove(self, site: TenantId, tenant: TenantId) -> None:
         """Take a grant back."""
+        self._reweigh(site, tenant, 1)
         self.grants.get(tenant, {}).pop(site, None)
         self.granted_at.get(site, set()).discard(tenant)
         self._forget(site, tenant)
+
+    def _reweigh(self, site: TenantId, tenant: TenantId, weight: int) -> None:
+        """Let a new weight count from now on: what was used by weight stays what it was."""
+        old = self.weight(site, tenant)
+        if weight != old and (site, tenant) in self.use:
+            self.use[site, tenant] *= weight / old
 
     def start_from(self, use: Mapping[tuple[TenantId, TenantId], float], origin_ms: int) -> None:
         """Go on from what was used before."""

@@ -21,10 +21,15 @@ _EMPTY = State(Policy("fcfs"), ())
 
 
 def taken_over(state: State, policy: Policy, now_ms: int) -> State:
-    """Return what a new coordinator starts with: the leases and the use, under its own policy."""
+    """Return what a new coordinator starts with: the leases, the grants and the use, under its own policy."""
     if policy.half_life_ms != state.policy.half_life_ms:
         state = usage.under(state, policy, now_ms)
-    return State(policy, (), leases=state.leases, use=dict(state.use), origin_ms=state.origin_ms)
+    return State(policy, (), leases=state.leases, grants=state.grants, use=dict(state.use), origin_ms=state.origin_ms)
+
+
+def given_up(state: State, now_ms: int) -> tuple[Lease, ...]:
+    """Return the leases that ran out while no coordinator was there to be told of their end."""
+    return tuple(lease for lease in state.leases if lease.until_ms <= now_ms)
 
 
 def welcome(planner: Planner, tenant: TenantId, beside: Iterable[TenantId]) -> None:

@@ -65,9 +65,9 @@ class Schedule:
         self._planner = Planner.of(state)
         self.journal.begin(self.state)
         self._seen = {tenant: self.now_ms for _, tenant in state.use}  # a restart of ours is no absence of theirs
-        for grant in grants:
-            self.granted(grant.site, grant.tenant, grant)
-        known = set(jobs)
+        known, given = set(jobs), {(grant.site, grant.tenant): grant for grant in grants}
+        for site, tenant in dict.fromkeys([*((old.site, old.tenant) for old in state.grants), *given]):
+            self.granted(site, tenant, given.get((site, tenant)))
         for lease in state.leases:
             self._book.granted(lease.ask, (lease,))
         for lease in state.leases:

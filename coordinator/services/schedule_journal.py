@@ -12,11 +12,12 @@ from collections.abc import Callable
 
 import structlog
 
-from common.errors import LeaseLost, PlatformError
+from common.errors import BadInput, Corrupted, LeaseLost, PlatformError
 from coordinator.ports.store import Store, Tx
-from coordinator.scheduling.events import Began, Entry, Event, Snapshot
+from coordinator.scheduling.events import Began, Ended, Entry, Event, Snapshot
+from coordinator.scheduling.planner import Planner
 from coordinator.scheduling.records import Policy, State
-from coordinator.scheduling.replay import Fold, taken_over
+from coordinator.scheduling.replay import Fold, given_up, taken_over
 
 _log = structlog.get_logger()
 EVERY_S = 0.05
@@ -52,16 +53,43 @@ class ScheduleJournal:
         self._one_at_a_time = asyncio.Lock()  # rows are written in their order, also after one write failed
 
     async def load(self, policy: Policy, now_ms: int) -> tuple[State, int, int]:
-        """Return the state that the journal leads to under ``policy``, its last turn and its last time."""
-        base, fold = await self._store.read(_fold)
+        """Return the state that the journal leads to under ``policy``, its last turn and its last time.
+
+        Rows that cannot be read are set aside, and it begins anew: scheduling's history is no reason not to start.
+        """
+        try:
+            base, fold = await self._store.read(_fold)
+            state = fold.state()
+        except (Corrupted, BadInput) as error:
+            await self._begin_anew(policy, now_ms, error)
+            base, fold = await self._store.read(_fold)
+            state = fold.state()
         self._seq, self._at_ms = fold.seq, fold.at_ms
         self._snapshot_at = base.seq if base is not None else 0
         if fold.parted is not None:
             _log.warning("schedule_decided_otherwise", row=fold.parted)  # by another release
         now_ms = max(now_ms, fold.at_ms)
-        state = taken_over(fold.state(), policy, now_ms)
+        planner = Planner.of(state)
+        for lease in given_up(state, now_ms):  # our absence is nobody's use: settled at our last sign of life
+            planner.end(lease.ask, lease.node, fold.at_ms)
+            self.note(Ended(lease.ask, lease.node, "coordinator_away"), fold.at_ms, 0)
+        state = taken_over(planner.state(), policy, now_ms)
         self.note(Began(policy), now_ms, 0)
         return state, fold.turn, now_ms
+
+    async def _begin_anew(self, policy: Policy, now_ms: int, error: PlatformError) -> None:
+        def work(tx: Tx) -> int:
+            newest = tx.schedule.set_aside()
+            tx.schedule.put_snapshot(Snapshot(newest, now_ms, State(policy, ())))
+            return newest
+
+        newest = await self._store.write(work)
+        _log.error(
+            "schedule_begins_anew",
+            why=error.detail,
+            lost="leases, use and learned round times; jobs ask again",
+            set_aside=f"rows up to {newest}, under negative numbers",
+        )
 
     def begin(self, state: Callable[[], State]) -> None:
         """Write from now on; ``state`` returns what the rows so far lead to."""

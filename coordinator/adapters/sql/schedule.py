@@ -1,4 +1,7 @@
-"""The scheduler's journal in tables: an event's kind says how its JSON is read."""
+"""The scheduler's journal in tables: an event's kind says how its JSON is read.
+
+Rows that were set aside have negative numbers; nothing reads or prunes them.
+"""
 
 from __future__ import annotations
 
@@ -40,29 +43,37 @@ class SqlSchedule:
             self._connection.execute(sa.insert(_EVENTS), rows)
 
     def entries(self, after: int, limit: int = 1000) -> Sequence[Entry]:
-        return self._read(_SELECT.where(_COLUMNS.seq > after).order_by(_COLUMNS.seq).limit(max(limit, 0)))
+        return self._read(_SELECT.where(_COLUMNS.seq > max(after, 0)).order_by(_COLUMNS.seq).limit(max(limit, 0)))
 
     def last(self) -> Entry | None:
-        return next(iter(self._read(_SELECT.order_by(_COLUMNS.seq.desc()).limit(1))), None)
+        return next(iter(self._read(_SELECT.where(_COLUMNS.seq > 0).order_by(_COLUMNS.seq.desc()).limit(1))), None)
 
     def of_ask(self, ask: str) -> Sequence[Entry]:
-        return self._read(_SELECT.where(_COLUMNS.ask == ask).order_by(_COLUMNS.seq))
+        return self._read(_SELECT.where(_COLUMNS.ask == ask, _COLUMNS.seq > 0).order_by(_COLUMNS.seq))
 
     def put_snapshot(self, snapshot: Snapshot) -> None:
         _SNAPSHOTS.put(self._connection, snapshot)
 
     def snapshot(self, until: int | None = None) -> Snapshot | None:
         seq = t.SCHEDULE_SNAPSHOTS.c.seq
-        query = _SNAPSHOTS.select().order_by(seq.desc()).limit(1)
+        query = _SNAPSHOTS.select().where(seq >= 0).order_by(seq.desc()).limit(1)
         return _SNAPSHOTS.one(self._connection, query if until is None else query.where(seq <= until))
+
+    def set_aside(self) -> int:
+        newest = 0
+        for table in (_EVENTS, t.SCHEDULE_SNAPSHOTS):
+            seq = table.c.seq
+            newest = max(newest, self._connection.execute(sa.select(sa.func.max(seq))).scalar_one() or 0)
+            self._connection.execute(sa.update(table).where(seq > 0).values(seq=-seq))
+        return newest
 
     def prune(self, before: int) -> int:
         seq = t.SCHEDULE_SNAPSHOTS.c.seq
-        base = self._connection.execute(sa.select(sa.func.max(seq)).where(seq <= before)).scalar_one()
+        base = self._connection.execute(sa.select(sa.func.max(seq)).where(seq >= 0, seq <= before)).scalar_one()
         if base is None:
             return 0
-        self._connection.execute(sa.delete(t.SCHEDULE_SNAPSHOTS).where(seq < base))
-        gone = self._connection.execute(sa.delete(_EVENTS).where(_COLUMNS.seq <= base))
+        self._connection.execute(sa.delete(t.SCHEDULE_SNAPSHOTS).where(seq >= 0, seq < base))
+        gone = self._connection.execute(sa.delete(_EVENTS).where(_COLUMNS.seq > 0, _COLUMNS.seq <= base))
         return int(gone.rowcount)
 
     def _read(self, query: sa.Select[Any]) -> list[Entry]:

@@ -3,13 +3,16 @@
 import random
 
 import pytest
+import sqlalchemy as sa
 
 from common.clock import ManualClock
 from common.errors import Corrupted, Unreachable
 from coordinator.adapters.sql import make_store
 from coordinator.domain.quotas import Amount, Grant
 from coordinator.scheduling import events as e
+from coordinator.scheduling import usage
 from coordinator.scheduling.replay import Fold
+from coordinator.services.schedule_journal import fold_before
 from tests.unit.services.schedule_kit import HOUR, Desk, busy, node
 
 
@@ -122,3 +125,87 @@ async def test_the_journal_is_bounded_and_a_store_that_is_away_is_written_to_lat
     assert refused
     assert last.seq == desk.journal._seq
     await desk.schedule.close()
+
+
+async def test_a_journal_of_another_release_is_set_aside_and_scheduling_begins_anew(store, tmp_path, capsys):
+    clock = ManualClock()
+    desk = Desk(store, clock, "fair")
+    await desk.schedule.start([], [])
+    desk.schedule.come(node("a"))
+    desk.ask("job_1/1")
+    desk.schedule.settle()
+    await desk.schedule.close()
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and path.read_bytes()[:6] == b"SQLite"]
+    url = f"sqlite:///{files[0]}"
+    engine = sa.create_engine(url)
+    with engine.begin() as connection:
+        count = connection.execute(sa.text("SELECT count(*) FROM schedule_events")).scalar_one()
+        new = "json_set(state, '$.policy.unheard_of', 1)"
+        connection.execute(sa.text(f"UPDATE schedule_snapshots SET state = {new}"))
+    with pytest.raises(Corrupted, match="Policy"):
+        await store.read(lambda tx: tx.schedule.snapshot())
+    after = Desk(store, clock, "fair")
+    await after.schedule.start(["job_1"], [Grant("north", "south", weight=2)])
+    assert (after.held(), after.schedule.state().use) == ([], {})
+    assert "schedule_begins_anew" in "".join(capsys.readouterr())
+    await after.schedule.close()
+    with engine.begin() as connection:
+        aside = connection.execute(sa.text("SELECT count(*) FROM schedule_events WHERE seq < 0")).scalar_one()
+    engine.dispose()
+    assert aside == count
+    rows = await store.read(lambda tx: tx.schedule.entries(-count))
+    assert [row.seq for row in rows] == list(range(count + 1, count + 1 + len(rows)))
+    third = Desk(store, clock, "fair")
+    await third.schedule.start([], [])
+    assert [grant.weight for grant in third.schedule.state().grants] == []
+    await third.schedule.close()
+
+
+async def test_an_outage_of_the_coordinator_is_nobodys_use(store):
+    clock = ManualClock()
+    desk = Desk(store, clock, "fair")
+    await desk.schedule.start([], [])
+    desk.schedule.come(node("a"))
+    desk.ask("job_1/1", bound=60_000)
+    desk.schedule.settle()
+    clock.advance(3)
+    desk.schedule.come(node("b"))  # the last sign of life
+    await desk.journal.flush()
+    (lease,) = desk.schedule.leases()
+    clock.advance(3600)
+    after = Desk(store, clock, "fair")
+    await after.schedule.start(["job_1"], [])
+    assert after.held() == []
+    used = after.schedule.state().use["north", "north"]
+    weighed = usage.inflation(after.schedule.policy, after.schedule.state().origin_ms, lease.start_ms)
+    assert used == pytest.approx(usage.price(lease.need) * 3000 * weighed)
+    after.schedule.settle()
+    assert after.schedule.state().use["north", "north"] == used
+    await after.journal.flush()
+    fold = await store.read(lambda tx: fold_before(tx, after.journal._seq + 1))
+    assert fold.state().use["north", "north"] == used
+    for one in (desk, after):
+        await one.schedule.close()
+
+
+async def test_a_new_weight_does_not_act_on_the_past(store):
+    desk = Desk(store, ManualClock(), "fair")
+    await desk.schedule.start([], [Grant("north", "north", weight=1)])
+    desk.schedule.come(node("a"))
+    desk.ask("job_1/1")
+    desk.schedule.settle()
+    desk.schedule.end("job_1/1", "a", "done")
+    desk.clock.advance(2)
+    desk.ask("job_1/2")
+    desk.schedule.settle()
+    before = desk.schedule.state().use["north", "north"]
+    assert before > 0
+    desk.schedule.granted("north", "north", Grant("north", "north", weight=3))
+    assert desk.schedule.state().use["north", "north"] == 3 * before
+    await desk.schedule.close()
+    after = Desk(store, desk.clock, "fair")
+    await after.schedule.start(["job_1"], [Grant("north", "north", weight=3)])  # a restart weighs nothing again
+    assert after.schedule.state().use["north", "north"] == 3 * before
+    after.schedule.granted("north", "north", None)
+    assert after.schedule.state().use["north", "north"] == pytest.approx(before)
+    await after.schedule.close()
