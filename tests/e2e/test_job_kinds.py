@@ -148,7 +148,7 @@ def test_what_was_trained_before_an_app_broke_is_a_version_that_no_alias_names(p
 
 def test_what_was_trained_before_too_few_nodes_were_left_is_kept_too(platform, tmp_path):
     (tmp_path / "wrong.py").write_text(textwrap.dedent(WRONG))
-    (tmp_path / "pyproject.toml").write_text(textwrap.dedent(PYPROJECT) + "\n[tool.hansa]\nwait_s = 1\n")
+    (tmp_path / "pyproject.toml").write_text(textwrap.dedent(PYPROJECT) + "wait_s = 1\n")
     job, _, _ = run(platform, platform.approve(tmp_path), act="gone")
     assert (job["state"], job["reason"]) == ("failed", "too_few_nodes"), job["note"]
     assert kept(platform, job, tmp_path) == (1, [2.0] * 4)
@@ -237,7 +237,7 @@ def test_a_tenant_that_leaves_takes_no_more_part_in_running_jobs_and_one_that_is
 
 def test_too_few_nodes_is_a_visible_wait_that_ends_when_the_node_is_back(platform, tmp_path):
     (tmp_path / "wrong.py").write_text(textwrap.dedent(WRONG))
-    table = "\n[tool.hansa]\nwait_s = 60\n[tool.hansa.cohort]\nminimum = 3\n"
+    table = "wait_s = 60\n[tool.hansa.cohort]\nminimum = 3\n"
     (tmp_path / "pyproject.toml").write_text(textwrap.dedent(PYPROJECT) + table)
     digest = platform.approve(tmp_path)
     away = platform.nodes["switzerland"].process
@@ -252,7 +252,7 @@ def test_too_few_nodes_is_a_visible_wait_that_ends_when_the_node_is_back(platfor
 
 def test_too_few_nodes_for_too_long_is_a_typed_failure(platform, tmp_path):
     (tmp_path / "wrong.py").write_text(textwrap.dedent(WRONG))
-    table = "\n[tool.hansa]\nwait_s = 2\n[tool.hansa.cohort]\nminimum = 3\n"
+    table = "wait_s = 2\n[tool.hansa.cohort]\nminimum = 3\n"
     (tmp_path / "pyproject.toml").write_text(textwrap.dedent(PYPROJECT) + table)
     digest = platform.approve(tmp_path)
     away = platform.nodes["switzerland"].process
