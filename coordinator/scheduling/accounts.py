@@ -28,6 +28,7 @@ class Accounts:
         self.origin_ms = 0
         self.granted_at: dict[TenantId, set[TenantId]] = {}  # site -> tenants
         self._used_at: dict[TenantId, set[TenantId]] = {}
+        self._weighed: dict[TenantId, tuple[dict[TenantId, float], float]] = {}  # use by site and in all, by weight
         self._rooms: dict[TenantId, dict[Need, dict[TenantId, tuple[TenantId, int, int]]]] = {}  # worked out before
 
     def put(self, grant: Grant) -> None:
@@ -54,6 +55,7 @@ class Accounts:
         """Go on from what was used before."""
         self.use, self.origin_ms = dict(use), origin_ms
         self._used_at = {}
+        self._weighed.clear()
         for site, tenant in use:
             self._used_at.setdefault(tenant, set()).add(site)
 
@@ -62,6 +64,7 @@ class Accounts:
         if not self.use or not usage.is_due(self.policy, self.origin_ms, now_ms, idle=idle):
             return False
         self.use, self.origin_ms = usage.rebased(self.use, self.policy, self.origin_ms, now_ms, idle=idle)
+        self._weighed.clear()
         return True
 
     def hold(self, lease: Lease, sign: int = 1) -> None:
@@ -79,6 +82,7 @@ class Accounts:
         tenant, cost = leases[0].tenant, usage.cost(self.policy, self.origin_ms, leases[0])
         mine, used = self.leases.setdefault(tenant, {}), self._used_at.setdefault(tenant, set())
         sites: dict[TenantId, int] = {}
+        self._weighed.pop(tenant, None)
         for lease in leases:
             mine[lease.ask, lease.node] = lease
             sites[lease.site] = sites.get(lease.site, 0) + 1
@@ -90,12 +94,14 @@ class Accounts:
 
     def settle(self, lease: Lease, end_ms: int) -> None:
         """Replace the expected cost of a lease by the true one."""
+        self._weighed.pop(lease.tenant, None)
         self._used_at.setdefault(lease.tenant, set()).add(lease.site)
         self.origin_ms = usage.first_origin(self.use, self.policy, self.origin_ms, lease.start_ms)
         usage.settle(self.use, self.policy, self.origin_ms, lease, end_ms)
 
     def welcome(self, site: TenantId, tenant: TenantId, active: Sequence[tuple[TenantId, int]]) -> None:
         """Let a tenant that comes back to a site start level with the least of the active ones there."""
+        self._weighed.pop(tenant, None)
         self._used_at.setdefault(tenant, set()).add(site)
         usage.welcome(self.use, site, tenant, self.weight(site, tenant), active)
 
@@ -109,13 +115,17 @@ class Accounts:
         used = self._used_at.get(tenant)
         if not used or not self.policy.fair:
             return 0.0
-        use, grants = self.use, self.grants.get(tenant, {})
-        weighed = []
-        for site in used:
-            if site in sites:
-                amount, grant = use.get((site, tenant), 0.0), grants.get(site)
-                weighed.append(amount if grant is None else amount / grant.weight)
-        return math.fsum(weighed)
+        known = self._weighed.get(tenant)
+        if known is None:
+            use, grants = self.use, self.grants.get(tenant, {})
+            weighed = {site: use.get((site, tenant), 0.0) for site in used}
+            for site in grants.keys() & used:
+                weighed[site] /= grants[site].weight
+            known = self._weighed[tenant] = (weighed, math.fsum(weighed.values()))
+        weighed, in_all = known
+        if weighed.keys() <= sites.keys():
+            return in_all
+        return math.fsum([amount for site, amount in weighed.items() if site in sites])
 
     def limit_rooms(self, tenant: TenantId, sites: Sites, need: Need) -> Rooms:
         """Return how many more tasks the limits admit; a site that is not named is not bound."""
@@ -129,12 +139,17 @@ class Accounts:
         """Tell whether ``m`` tasks are guaranteed, if every node of ``sites`` were free."""
         tasks = 0
         for site, _, guarantee in self._bounds(tenant, sites, need):
-            tasks += min(sites[site], guarantee)
+            if guarantee:
+                tasks += min(sites[site], guarantee)
         return tasks >= m
 
     def barred(self, tenant: TenantId, sites: Sites, need: Need) -> int:
         """Return how many nodes of ``sites`` the limits bar to further tasks, even if every node were free."""
-        return sum(max(0, sites[site] - limit) for site, limit, _ in self._bounds(tenant, sites, need))
+        barred = 0
+        for site, limit, _ in self._bounds(tenant, sites, need):
+            if limit < sites[site]:
+                barred += sites[site] - limit
+        return barred
 
     def limit_rooms_with(self, tenant: TenantId, sites: Sites, need: Need, extra: Mapping[TenantId, Held]) -> Rooms:
         """Return what ``limit_rooms`` would if ``extra``, by site, were held too (less, where it is negative)."""
@@ -171,6 +186,7 @@ class Accounts:
         return [room for room in known.values() if room[0] in sites]
 
     def _forget(self, site: TenantId, tenant: TenantId) -> None:
+        self._weighed.pop(tenant, None)
         for known in self._rooms.get(tenant, {}).values():
             known.pop(site, None)
 

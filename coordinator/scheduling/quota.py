@@ -35,11 +35,17 @@ def bound(amount: Amount, what: str, kind: str) -> int | None:
 
 def room(amount: Amount, held: Held, need: Need) -> int:
     """Return how many more tasks of ``need`` stay within ``amount``; what it does not name is not bound."""
-    least = UNBOUNDED
-    for part, each in parts(need):
-        most = bound(amount, *part)
-        if most is not None:
-            least = min(least, max(0, most - held.get(part, 0)) // each)
+    least, kind = UNBOUNDED, need.kind
+    if need.milli:
+        if (most := amount.milli.get(kind)) is not None:
+            least = min(least, max(0, most - held.get(("milli", kind), 0)) // need.milli)
+        if need.mib and (most := amount.mib.get(kind)) is not None:
+            each = need.mib * max(1, need.milli // WHOLE)
+            least = min(least, max(0, most - held.get(("mib", kind), 0)) // each)
+    if need.cpu_milli and amount.cpu_milli is not None:
+        least = min(least, max(0, amount.cpu_milli - held.get(("cpu_milli", ""), 0)) // need.cpu_milli)
+    if need.ram_mib and amount.ram_mib is not None:
+        least = min(least, max(0, amount.ram_mib - held.get(("ram_mib", ""), 0)) // need.ram_mib)
     return least
 
 
@@ -77,7 +83,7 @@ def guarantee_room(grant: Grant | None, held: Held, need: Need) -> int:
     """
     if grant is None:
         return 0
-    main = ("milli", need.kind) if need.milli else ("cpu_milli", "")
-    if bound(grant.guarantee, *main) is None:
+    guarantee = grant.guarantee
+    if (guarantee.milli.get(need.kind) if need.milli else guarantee.cpu_milli) is None:
         return 0
-    return min(room(grant.guarantee, held, need), room(grant.limit, held, need))
+    return min(room(guarantee, held, need), room(grant.limit, held, need))

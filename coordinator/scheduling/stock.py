@@ -53,7 +53,7 @@ class Stock:
 
     def at(self, rows: Ints) -> Stock:
         """Return a copy of some rows."""
-        return Stock(self.flat[:, rows], self.devices[:, rows])
+        return Stock(self.flat.take(rows, axis=1), self.devices.take(rows, axis=1))
 
     def set_row(self, row: int, node: Node, kinds: dict[str, int]) -> None:
         """Make ``row`` what ``node`` has when nothing runs there."""
