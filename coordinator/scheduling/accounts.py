@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from common.ids import NodeId, TenantId
 from coordinator.domain.quotas import Grant
@@ -83,11 +83,13 @@ class Accounts:
         mine, used = self.leases.setdefault(tenant, {}), self._used_at.setdefault(tenant, set())
         sites: dict[TenantId, int] = {}
         self._weighed.pop(tenant, None)
+        use = self.use
         for lease in leases:
+            site = lease.site
             mine[lease.ask, lease.node] = lease
-            sites[lease.site] = sites.get(lease.site, 0) + 1
-            pair = (lease.site, tenant)
-            self.use[pair] = self.use.get(pair, 0.0) + cost
+            sites[site] = sites.get(site, 0) + 1
+            pair = (site, tenant)
+            use[pair] = use.get(pair, 0.0) + cost
         for site, tasks in sites.items():
             used.add(site)
             self._count(site, tenant, leases[0].need, tasks)
@@ -129,27 +131,22 @@ class Accounts:
 
     def limit_rooms(self, tenant: TenantId, sites: Sites, need: Need) -> Rooms:
         """Return how many more tasks the limits admit; a site that is not named is not bound."""
-        return {site: limit for site, limit, _ in self._bounds(tenant, sites, need)}
+        return {site: limit for site, limit, _ in self._bounds(tenant, need) if site in sites}
 
     def guarantee_rooms(self, tenant: TenantId, sites: Sites, need: Need) -> Rooms:
         """Return how many more tasks are guaranteed; at a site that is not named none are."""
-        return {site: guarantee for site, _, guarantee in self._bounds(tenant, sites, need) if guarantee}
+        bounds = self._bounds(tenant, need)
+        return {site: guarantee for site, _, guarantee in bounds if guarantee and site in sites}
 
-    def is_inside(self, tenant: TenantId, sites: Sites, need: Need, m: int) -> bool:
-        """Tell whether ``m`` tasks are guaranteed, if every node of ``sites`` were free."""
-        tasks = 0
-        for site, _, guarantee in self._bounds(tenant, sites, need):
-            if guarantee:
-                tasks += min(sites[site], guarantee)
-        return tasks >= m
-
-    def barred(self, tenant: TenantId, sites: Sites, need: Need) -> int:
-        """Return how many nodes of ``sites`` the limits bar to further tasks, even if every node were free."""
-        barred = 0
-        for site, limit, _ in self._bounds(tenant, sites, need):
-            if limit < sites[site]:
-                barred += sites[site] - limit
-        return barred
+    def claim(self, tenant: TenantId, sites: Sites, need: Need) -> tuple[int, int]:
+        """Return how many tasks are guaranteed and how many nodes the limits bar, if every node of ``sites`` is free."""
+        guaranteed = barred = 0
+        for site, limit, guarantee in self._bounds(tenant, need):
+            there = sites.get(site, 0)
+            guaranteed += there if there < guarantee else guarantee
+            if limit < there:
+                barred += there - limit
+        return guaranteed, barred
 
     def limit_rooms_with(self, tenant: TenantId, sites: Sites, need: Need, extra: Mapping[TenantId, Held]) -> Rooms:
         """Return what ``limit_rooms`` would if ``extra``, by site, were held too (less, where it is negative)."""
@@ -167,23 +164,31 @@ class Accounts:
         return {site: limit_room(grant, _NOTHING, need) for site, grant in grants.items() if site in sites}
 
     def _count(self, site: TenantId, tenant: TenantId, need: Need, tasks: int) -> None:
-        held = self.held.setdefault(tenant, {}).setdefault(site, Counter())
+        mine = self.held.get(tenant)
+        if mine is None:
+            mine = self.held[tenant] = {}
+        held = mine.get(site)
+        if held is None:
+            held = mine[site] = Counter()
         for part, each in parts(need):
-            held[part] += tasks * each
-        for known in self._rooms.get(tenant, {}).values():
-            known.pop(site, None)
+            held[part] = held.get(part, 0) + tasks * each
+        if site in self.grants.get(tenant, ()):
+            for known in self._rooms.get(tenant, {}).values():
+                known.pop(site, None)
 
-    def _bounds(self, tenant: TenantId, sites: Sites, need: Need) -> list[tuple[TenantId, int, int]]:
+    def _bounds(self, tenant: TenantId, need: Need) -> Iterable[tuple[TenantId, int, int]]:
         """Return site, limit and guarantee, in tasks, where the tenant has a grant."""
         grants = self.grants.get(tenant)
         if not grants:
-            return []
-        known = self._rooms.setdefault(tenant, {}).setdefault(need, {})
+            return ()
+        known = self._rooms.get(tenant, _NONE_KNOWN).get(need)
+        if known is None:
+            known = self._rooms.setdefault(tenant, {}).setdefault(need, {})
         if len(known) < len(grants):
             for site in grants.keys() - known.keys():
                 grant, held = grants[site], self._held(site, tenant)
                 known[site] = (site, limit_room(grant, held, need), guarantee_room(grant, held, need))
-        return [room for room in known.values() if room[0] in sites]
+        return known.values()
 
     def _forget(self, site: TenantId, tenant: TenantId) -> None:
         self._weighed.pop(tenant, None)
@@ -195,6 +200,7 @@ class Accounts:
 
 
 _NOTHING: Held = Counter()
+_NONE_KNOWN: Mapping[Need, dict[TenantId, tuple[TenantId, int, int]]] = {}
 
 
 def most(rooms: Mapping[TenantId, int], sites: Sites) -> int:

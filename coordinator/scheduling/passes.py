@@ -11,6 +11,7 @@ Source:
 from __future__ import annotations
 
 import heapq
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +28,11 @@ from coordinator.scheduling.stock import MILLI, Ints
 from coordinator.scheduling.world import World
 
 FEW = 32  # rows that were used up, after which the others are looked through
+MANY = 256  # rows, from which on it pays to look at those of a site alone
 MOST_RESERVED = 8  # asks that nodes are kept for, where their nodes have nothing in common
+
+
+Entry = tuple[int, float, float, int, str, int]  # a key and the row of its queue
 
 
 @dataclass(slots=True)
@@ -89,10 +94,11 @@ class Pass:
         self._closed = ~line.live | (admitted < line.m)  # neither starts nor keeps nodes
         self._in_the_way = np.zeros(len(reaches.count), np.int64)  # reservations that keep some of it, by reach
         self._kept_rows = np.zeros(len(reaches.count), np.int64)  # nodes that they keep of it
-        self._heap: list[tuple[Key, int]] = []
+        self._heap: list[Entry] = []
         self._blocked: tuple[Key, Queue] | None = None  # the first that does not fit, once it is known
         self._blocked_known = False
         self._sorted: dict[int, Ints] = {}  # rows of a reach that had room at first, the best first
+        self._at_site: dict[tuple[int, TenantId], Ints] = {}  # the same, of a reach at a site
         self._served: set[TenantId] = set()  # whose keys have changed
         self._moved = self._held_back = False
 
@@ -101,14 +107,17 @@ class Pass:
         line, rows = self.world.line, np.flatnonzero(self._can & ~self._closed)
         ranks, shares = line.rank[rows].tolist(), line.share[rows].tolist()
         for row, rank, share in zip(rows.tolist(), ranks, shares, strict=True):
-            self._heap.append(((rank, share, *self._queue(row).asks[0][:3]), row))
+            self._heap.append((rank, share, *self._queue(row).asks[0][:3], row))
         heapq.heapify(self._heap)
         while True:
             blocked = self._first_blocked()
-            if blocked is not None and (not self._heap or blocked[0] < self._heap[0][0]):
+            if blocked is not None and (not self._heap or blocked[0] < self._heap[0][:5]):
                 self._block(*blocked)
             elif self._heap:
-                self._try(*heapq.heappop(self._heap))
+                first = heapq.heappop(self._heap)
+                row = first[5]
+                if self._can[row]:  # else an equal did not fit
+                    self._try(first[:5], self._queue(row))
             else:
                 break
         self.again = self._moved and bool(self.kept.reserved or self._held_back)
@@ -117,6 +126,7 @@ class Pass:
         """Give what started within its guarantee what it wants beyond it, up to n nodes; tell whether any was given."""
         given = False
         self._sorted.clear()  # a reach that was left may have given its number to another
+        others = np.ones(len(self.world.pool.nodes), np.bool_)
         for started in self.started:
             ask = started.ask
             if started.key[0] == INSIDE and len(started.leases) < ask.n:
@@ -125,25 +135,26 @@ class Pass:
                 mine = [self.world.pool.row[lease.node] for lease in started.leases]
                 fit = self.world.reaches.fit(reach)
                 rows = self._in_order(reach, fit)
-                more = self._pick(ask, reach, fit, key, ask.n - len(mine), rows[~np.isin(rows, mine)])
+                others[mine] = False
+                more = self._pick(ask, reach, fit, key, ask.n - len(mine), rows[others[rows]])
+                others[mine] = True
                 started.leases += self._give(ask, reach, fit, more)
                 given = given or more is not None
                 self.world.reaches.leave(reach)
+                if not reach.users:
+                    del self._sorted[reach.number]  # which the next reach may get
         return given
 
     # -- those that may fit
 
-    def _try(self, key: Key, row: int) -> None:
-        if not self._can[row]:
-            return  # an equal did not fit
-        queue = self._queue(row)
+    def _try(self, key: Key, queue: Queue) -> None:
         if self.world.reaches.count[queue.reach.number] < queue.name[2]:
-            self._can[row] = self._blocked_known = False
+            self._cannot(queue)
             return
         if queue.tenant in self._served:
             now = self.world.key(queue, DEMOTED if key[0] == DEMOTED else INSIDE)
             if now != key:
-                heapq.heappush(self._heap, (now, row))
+                heapq.heappush(self._heap, (*now, queue.row))
                 return
         ask = queue.head
         fit = self.world.reaches.fit(queue.reach)
@@ -157,6 +168,7 @@ class Pass:
         world, until_ms = self.world, self.now_ms + ask.bound_ms
         if key[0] == INSIDE:
             rooms = Rooms(world.accounts.guarantee_rooms(ask.tenant, reach.sites, ask.need), 0)
+            rows = self._at(reach, rows, rooms.named)
         else:
             named, held_back = kept_rooms(world, ask, reach.sites, key, self.kept.reserved, until_ms)
             self._held_back = self._held_back or held_back
@@ -175,18 +187,27 @@ class Pass:
             self._can[row], self._closed[row] = False, True
         else:
             rank, share = self.world.line.rank[row], self.world.line.share[row]
-            heapq.heappush(self._heap, ((int(rank), float(share), *queue.asks[0][:3]), row))
+            heapq.heappush(self._heap, (int(rank), float(share), *queue.asks[0][:3], row))
 
     def _fail(self, queue: Queue, fit: Fit, key: Key) -> None:
         """Let an ask that does not fit try beyond its guarantee, or no more in this pass, as its equals."""
         ask, line = queue.head, self.world.line
         free = self.kept.count(fit, queue.reach.able, self.now_ms + ask.bound_ms)
         if free >= ask.m and key[0] == INSIDE:
-            heapq.heappush(self._heap, ((DEMOTED, *key[1:]), queue.row))
+            heapq.heappush(self._heap, (DEMOTED, *key[1:], queue.row))
             return
-        self._can[queue.row] = self._blocked_known = False
+        self._cannot(queue)
         if free < ask.m:
+            self._blocked_known = False
             self._can &= ~((line.reach == queue.reach.number) & (line.m >= ask.m) & (line.bound_ms >= ask.bound_ms))
+
+    def _cannot(self, queue: Queue) -> None:
+        """Let a queue try no more in this pass; it may be the first now that nodes are kept for."""
+        self._can[queue.row] = False
+        if self._blocked_known and not self._closed[queue.row]:
+            key = self.world.key(queue, DEMOTED)
+            if self._blocked is None or key < self._blocked[0]:
+                self._blocked = (key, queue)
 
     def _give(self, ask: Ask, reach: Reach, fit: Fit, picked: Picked | None) -> list[Lease]:
         if picked is None:
@@ -205,6 +226,21 @@ class Pass:
         elif not room[rows[:FEW]].any():
             rows = self._sorted[reach.number] = rows[room[rows]]
         return rows
+
+    def _at(self, reach: Reach, rows: Ints, sites: Iterable[TenantId]) -> Ints:
+        """Return those of ``rows``, which are all that the reach has in order, that are at ``sites``."""
+        if len(rows) < MANY:
+            return rows
+        pool, found = self.world.pool, []
+        for site in sites:
+            its = self._at_site.get((reach.number, site))
+            if its is None:
+                its = self._at_site[reach.number, site] = rows[pool.site[rows] == pool.sites[site]]
+            found.append(its)
+        if len(found) < 2:
+            return found[0] if found else rows[:0]
+        rows = np.concatenate(found)
+        return rows[np.argsort(self.order[rows])]
 
     # -- those that do not
 
@@ -228,7 +264,7 @@ class Pass:
         world, ask, reach = self.world, queue.head, queue.reach
         self._closed[queue.row] = True
         self._blocked_known = False
-        if len(reach.able) - world.accounts.barred(ask.tenant, reach.sites, ask.need) < ask.m:
+        if len(reach.able) - world.accounts.claim(ask.tenant, reach.sites, ask.need)[1] < ask.m:
             return
         rooms, held_back = kept_rooms(world, ask, reach.sites, key, self.kept.reserved, self.now_ms + ask.bound_ms)
         self._held_back = self._held_back or held_back

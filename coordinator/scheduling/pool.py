@@ -102,11 +102,15 @@ class Pool:
     def start(self, leases: list[Lease], task: Task, rows: Ints, columns: Ints, mib: Ints) -> None:
         """Book the leases of one ask at once: the same as ``give`` for each."""
         ask, until_ms = leases[0].ask, leases[0].until_ms
+        held, on = self.leases, self._on
         for lease in leases:
             node = lease.node
-            self.leases[ask, node] = lease
-            self._on.setdefault(node, {})[ask] = lease
-            self._fresh.append((until_ms, ask, node))
+            held[ask, node] = lease
+            if node in on:
+                on[node][ask] = lease
+            else:
+                on[node] = {ask: lease}
+        self._fresh += [(until_ms, ask, lease.node) for lease in leases]
         self.running[ask] += len(leases)
         self.free.take(rows, task, columns, mib)
         self.touched += rows.tolist()

@@ -118,7 +118,7 @@ class Reaches:
         count = np.zeros(len(self.count), np.int64)
         for fit in self._fits.values():
             for reach in fit.anywhere:
-                count[reach.number] = reach.mask[rows].sum()
+                count[reach.number] = np.count_nonzero(reach.mask[rows])
             for row in rows.tolist() if fit.through else ():
                 count[list(fit.through.get(row, ()))] += 1
         return count
@@ -221,9 +221,11 @@ class Reaches:
         if not flipped.size:
             return
         fit.room[rows] = after
-        rows, change = rows[flipped], np.where(after[flipped], 1, -1)
-        for reach in fit.anywhere:
-            self.count[reach.number] += change[reach.mask[rows]].sum()
-        for row, by in zip(rows.tolist(), change.tolist(), strict=True) if fit.through else ():
-            for number in fit.through.get(row, ()):
-                self.count[number] += by
+        rows, has = rows[flipped], after[flipped]
+        for changed, by in ((rows[has], 1), (rows[~has], -1)):
+            if changed.size:
+                for reach in fit.anywhere:
+                    self.count[reach.number] += by * np.count_nonzero(reach.mask[changed])
+                for row in changed.tolist() if fit.through else ():
+                    for number in fit.through.get(row, ()):
+                        self.count[number] += by

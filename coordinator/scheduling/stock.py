@@ -78,8 +78,9 @@ class Stock:
         """Take one task from each of ``rows``, its devices as ``choose`` chose them."""
         self.flat[:, rows] -= task.flat
         if task.count:
-            self.devices[MILLI, rows[:, None], columns] -= task.each
-            self.devices[MIB, rows[:, None], columns] -= mib
+            cells = rows[:, None] * self.devices.shape[2] + columns
+            self.devices[MILLI].reshape(-1, copy=False)[cells] -= task.each
+            self.devices[MIB].reshape(-1, copy=False)[cells] -= mib
 
     def fits(self, task: Task) -> Bools:
         """Return which rows have room for one task."""
@@ -99,7 +100,7 @@ class Stock:
             columns = left.argmin(axis=1)[:, None]
         else:
             columns = np.argsort(left, axis=1, kind="stable")[:, : task.count]
-        return columns, wanted[np.arange(len(columns))[:, None], columns]
+        return columns, wanted.take(np.arange(0, left.size, left.shape[1])[:, None] + columns)
 
     def cap(self, rows: Ints, other_rows: Ints, other: Stock) -> None:
         """Lower the rows that ``other`` has too to the least of both; the two lists say which rows these are."""

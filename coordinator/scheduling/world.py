@@ -159,7 +159,7 @@ class World:
 
     def key(self, queue: Queue, least_rank: int = INSIDE) -> Key:
         """Return the key of a queue's head as things stand now."""
-        rank, share = self._claim(queue)
+        rank, share, _ = self._claim(queue)
         head_slack, submit_ms, ask_id, _ = queue.asks[0]
         return (max(rank, least_rank), share, head_slack, submit_ms, ask_id)
 
@@ -173,14 +173,17 @@ class World:
         self.reaches.follow()
         if self.reaches.moved:
             self._stale.update(q.tenant for q in self.line.queues.values() if q.reach.number in self.reaches.moved)
+        line = self.line
         for tenant in self._stale:
-            for queue in self.line.of.get(tenant, {}).values():
-                self.line.rank[queue.row], self.line.share[queue.row] = self._claim(queue)
-                self.line.barred[queue.row] = self.accounts.barred(tenant, queue.reach.sites, queue.reach.key[0])
+            for queue in line.of.get(tenant, {}).values():
+                row = queue.row
+                line.rank[row], line.share[row], line.barred[row] = self._claim(queue)
         self._stale.clear()
         self.reaches.moved.clear()
 
-    def _claim(self, queue: Queue) -> tuple[int, float]:
-        tenant, sites, need = queue.tenant, queue.reach.sites, queue.reach.key[0]
-        rank = INSIDE if self.accounts.is_inside(tenant, sites, need, queue.name[2]) else BORROWS
-        return rank, self.accounts.share(tenant, sites)
+    def _claim(self, queue: Queue) -> tuple[int, float, int]:
+        """Return a queue's rank and share, and how many nodes the limits bar to it."""
+        tenant, _, m, _ = queue.name
+        sites = queue.reach.sites
+        guaranteed, barred = self.accounts.claim(tenant, sites, queue.reach.key[0])
+        return INSIDE if guaranteed >= m else BORROWS, self.accounts.share(tenant, sites), barred
