@@ -139,11 +139,11 @@ class Accounts:
         return {site: guarantee for site, _, guarantee in bounds if guarantee and site in sites}
 
     def claim(self, tenant: TenantId, sites: Sites, need: Need) -> tuple[int, int]:
-        """Return how many tasks are guaranteed and how many nodes the limits bar, if every node of ``sites`` is free."""
+        """Return how many tasks are guaranteed and how many nodes are barred, if every node of ``sites`` is free."""
         guaranteed = barred = 0
         for site, limit, guarantee in self._bounds(tenant, need):
             there = sites.get(site, 0)
-            guaranteed += there if there < guarantee else guarantee
+            guaranteed += min(there, guarantee)
             if limit < there:
                 barred += there - limit
         return guaranteed, barred

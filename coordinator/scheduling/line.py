@@ -102,8 +102,8 @@ class Line:
         rows = np.flatnonzero(among)
         if not rows.size:
             return None
-        for column in (np.maximum(self.rank, DEMOTED), self.share, self.slack, self.submit_ms):
-            values = column[rows]
+        for column in (self.rank, self.share, self.slack, self.submit_ms):
+            values = np.maximum(column[rows], DEMOTED) if column is self.rank else column[rows]
             rows = rows[values == values.min()]
             if rows.size == 1:
                 break

@@ -27,12 +27,11 @@ from coordinator.scheduling.rooms import kept_rooms
 from coordinator.scheduling.stock import MILLI, Ints
 from coordinator.scheduling.world import World
 
+Entry = tuple[int, float, float, int, str, int]  # a key and the row of its queue
 FEW = 32  # rows that were used up, after which the others are looked through
 MANY = 256  # rows, from which on it pays to look at those of a site alone
+NO_BOUND = 1 << 60
 MOST_RESERVED = 8  # asks that nodes are kept for, where their nodes have nothing in common
-
-
-Entry = tuple[int, float, float, int, str, int]  # a key and the row of its queue
 
 
 @dataclass(slots=True)
@@ -287,9 +286,9 @@ class Pass:
         kept = reaches.among(rows)
         self._in_the_way += kept > 0
         self._kept_rows += kept
-        its, most_of_it = self._kept_rows[line.reach], reaches.supply[line.reach]
-        self._closed |= self._in_the_way[line.reach] >= policy.reservations
-        self._closed |= (its > 0) & (3 * (its + line.m) > most_of_it)
+        left = np.where(self._kept_rows > 0, reaches.supply - 3 * self._kept_rows, NO_BOUND)
+        left[self._in_the_way >= policy.reservations] = -1
+        self._closed |= 3 * line.m > left[line.reach]
         if len(self.waits) >= max(MOST_RESERVED, policy.reservations):
             self._closed[:] = True
 

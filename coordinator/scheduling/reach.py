@@ -44,6 +44,11 @@ class Fit:
     through: dict[int, dict[int, Reach]] = field(default_factory=dict)  # with candidates, by row and number
     reaches: int = 0
 
+    def named(self, rows: Ints) -> list[int]:
+        """Return the numbers of the reaches that name ``rows`` as candidates, once for each row."""
+        through = self.through
+        return [number for row in rows.tolist() if row in through for number in through[row]] if through else []
+
 
 class Reaches:
     """All reaches that somebody waits for, and what each node is worth to them."""
@@ -115,12 +120,11 @@ class Reaches:
 
     def among(self, rows: Ints) -> Ints:
         """Return how many of ``rows`` each reach has, by number."""
-        count = np.zeros(len(self.count), np.int64)
+        named = [number for fit in self._fits.values() for number in fit.named(rows)]
+        count: Ints = np.bincount(np.array(named, np.int64), minlength=len(self.count))
         for fit in self._fits.values():
             for reach in fit.anywhere:
                 count[reach.number] = np.count_nonzero(reach.mask[rows])
-            for row in rows.tolist() if fit.through else ():
-                count[list(fit.through.get(row, ()))] += 1
         return count
 
     def _make(self, key: ReachKey) -> Reach:
@@ -223,9 +227,7 @@ class Reaches:
         fit.room[rows] = after
         rows, has = rows[flipped], after[flipped]
         for changed, by in ((rows[has], 1), (rows[~has], -1)):
-            if changed.size:
-                for reach in fit.anywhere:
-                    self.count[reach.number] += by * np.count_nonzero(reach.mask[changed])
-                for row in changed.tolist() if fit.through else ():
-                    for number in fit.through.get(row, ()):
-                        self.count[number] += by
+            for reach in fit.anywhere:
+                self.count[reach.number] += by * np.count_nonzero(reach.mask[changed])
+            for number in fit.named(changed):
+                self.count[number] += by
