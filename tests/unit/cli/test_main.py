@@ -76,8 +76,9 @@ def test_without_any_coordinator_the_way_to_one_is_named(monkeypatch, capfd):
 
 
 def test_a_side_s_command_understands_json_in_front_too(hansa, tmp_path):
-    code, out, _ = hansa("--json", "node", "app", "ls", "--dir", tmp_path)
-    assert (code, out) == (0, "[]\n")
+    code, out, err = hansa("--json", "node", "app", "ls", "--dir", tmp_path)
+    assert (code, out) == (1, "")
+    assert json.loads(err)["error"]["code"] == "not_found"  # nobody has joined from there
 
 
 def test_a_side_that_is_not_installed_says_what_to_install(hansa, monkeypatch):
