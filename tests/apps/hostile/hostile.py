@@ -93,7 +93,6 @@ ACTS = {
     "not_json": lambda: frame(b"{]"),
     "not_object": lambda: frame(b"[]"),
     "deep": lambda: frame(b"[" * 100_000),
-    "unsealed": lambda: frame(b'{"op":"reply","object":100,"state":null}', [unsealed()]),
     "file": lambda: frame(b'{"op":"reply","object":100,"state":null}', [os.open("/proc/self/exe", os.O_RDONLY)]),
     "no_fd": lambda: frame(b'{"op":"reply","object":100,"state":null}'),
     "many_fds": lambda: frame(b'{"op":"reply","object":null,"state":null}', [unsealed()] * 200),
